@@ -1,0 +1,92 @@
+"""Telling observers what happened, after it happened."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Final, final
+
+import trio
+
+from ._changes import Change, ChangesMissed
+from .abc import Instrument
+
+logger: Final = logging.getLogger("streamscope")
+
+
+@final
+class Feed:
+    """Fans changes out to instruments. One that raises is logged and switched off."""
+
+    def __init__(self, instruments: Iterable[Instrument]) -> None:
+        self._instruments: dict[Instrument, None] = dict.fromkeys(instruments)
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._instruments)
+
+    def add(self, instrument: Instrument) -> None:
+        """Tell an instrument of every change from now on."""
+        self._instruments[instrument] = None
+
+    def remove(self, instrument: Instrument) -> None:
+        """Tell it no more. Idempotent."""
+        self._instruments.pop(instrument, None)
+
+    def publish(self, change: Change) -> None:
+        """Tell every instrument of a change."""
+        for instrument in list(self._instruments):
+            try:
+                instrument.changed(change)
+            except Exception:
+                logger.exception("instrument %r raised and is switched off", instrument)
+                self.remove(instrument)
+
+
+@final
+class Watcher(trio.abc.ReceiveChannel[Change], Instrument):
+    """Receives changes as they happen. Get one from `SessionManager.watch`.
+
+    A watcher that does not keep up misses changes, and is told how many by a
+    `ChangesMissed` in their place.
+    """
+
+    def __init__(self, feed: Feed, buffer: int) -> None:
+        self._feed = feed
+        self._missed = 0
+        self._send, self._receive = trio.open_memory_channel[Change](buffer)
+        feed.add(self)
+
+    def changed(self, change: Change) -> None:
+        """Take note of a change."""
+        try:
+            if self._missed:
+                self._send.send_nowait(ChangesMissed(self._missed))
+                self._missed = 0
+            self._send.send_nowait(change)
+        except trio.WouldBlock:
+            self._missed += 1
+
+    async def receive(self) -> Change:
+        """Receive the next change.
+
+        Raises:
+            trio.EndOfChannel: The manager has closed, and this was all.
+            trio.ClosedResourceError: This watcher was closed.
+        """
+        return await self._receive.receive()
+
+    def finish(self) -> None:
+        """Say that no change will follow."""
+        self._feed.remove(self)
+        self._send.close()
+
+    def close(self) -> None:
+        """Stop watching. Idempotent, and not a checkpoint."""
+        self.finish()
+        self._receive.close()
+
+    async def aclose(self) -> None:
+        """Stop watching, and execute a checkpoint."""
+        self.close()
+        await trio.lowlevel.checkpoint()

@@ -1,0 +1,57 @@
+"""The bounds of a manager, in one value, with their defaults."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypedDict, final
+
+import attrs
+
+from ._util import check_count, check_seconds
+
+
+def _seconds(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    check_seconds(attribute.name, value)
+
+
+def _count(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    check_count(attribute.name, value)
+
+
+class LimitOptions(TypedDict, total=False):
+    """The options of `Limits`, as other constructors take them."""
+
+    max_sessions: float
+    max_sessions_per_principal: float
+    max_streams_per_session: float
+    idle_timeout: float
+    max_age: float
+    drain_timeout: float
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Limits:
+    """How many, how large, how long.
+
+    Every bound has a default and an outcome. `math.inf` takes one away.
+    """
+
+    max_sessions: float = attrs.field(default=10_000.0, validator=_count)
+    """Sessions open at once. One more: `SessionLimitError`."""
+
+    max_sessions_per_principal: float = attrs.field(default=math.inf, validator=_count)
+    """Sessions of one principal open at once. One more: `SessionLimitError`."""
+
+    max_streams_per_session: float = attrs.field(default=10_000.0, validator=_count)
+    """Streams of one session open at once. One more: `StreamLimitError`."""
+
+    idle_timeout: float = attrs.field(default=1800.0, validator=_seconds)
+    """Seconds that a session may be without a stream or reader. After that: ``idle``."""
+
+    max_age: float = attrs.field(default=math.inf, validator=_seconds)
+    """Seconds that a session may live at all. After that: ``expired``."""
+
+    drain_timeout: float = attrs.field(default=5.0, validator=_seconds)
+    """Seconds that leaving a session waits for its streams to unwind. After that: a warning is
+    logged, and the session stays listed as closing until the last of them is done."""

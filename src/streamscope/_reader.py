@@ -1,0 +1,207 @@
+"""Readers: cursors into one stream's log, each at its own pace.
+
+There is one way to an event, out of the log. A reader reads what follows its
+cursor, and parks where nothing does until the log says that there may be more.
+Replay and live delivery are this same loop, so nothing can fall between them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from types import TracebackType
+from typing import Final, Protocol, final
+
+import trio
+
+from ._errors import EventsExpiredError, ReaderClosedError, UnknownEventError
+from ._ids import EventId, StreamId
+from ._reasons import CloseReason
+from ._window import Event
+from .abc import StreamLog
+
+_BATCH: Final = 64
+
+
+def _woken(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.SUCCEEDED
+
+
+class ReaderHost(Protocol):
+    """What is told of readers: their session."""
+
+    async def find_log(self, stream_id: StreamId) -> StreamLog: ...
+    def reader_attached(self, reader: EventReader, *, supersede: bool) -> None: ...
+    def reader_moved(self, reader: EventReader) -> None: ...
+    def reader_detached(self, reader: EventReader, reason: CloseReason) -> None: ...
+
+
+@final
+class EventReader(trio.abc.ReceiveChannel[Event]):
+    """Receives a stream's events in order, from a position on, until the stream has ended.
+
+    Get one from `Session.open_reader`. Iterating ends when the stream has
+    finished and all of its events were received.
+    """
+
+    def __init__(self, host: ReaderHost, stream_id: StreamId, log: StreamLog, after: int) -> None:
+        self.stream_id = stream_id
+        """The stream that is read."""
+        self._host = host
+        self._log = log
+        self._after = after
+        self._batch: deque[Event] = deque()
+        self._finished = False
+        self._task: trio.lowlevel.Task | None = None
+        self._busy = False
+        self._news = False
+        self._closed = False
+        self._reason: CloseReason | None = None
+        log.attach(self._wake)
+
+    @property
+    def position(self) -> EventId:
+        """The event that was received last; number 0 before the first."""
+        return EventId(self.stream_id, self._after)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stream has ended and this reader has received its last event."""
+        return self._finished and not self._batch
+
+    @property
+    def reason(self) -> CloseReason | None:
+        """Why the reader was ended from outside, or ``None``."""
+        return self._reason
+
+    async def receive(self) -> Event:
+        """Receive the next event, waiting for it where there is none yet.
+
+        Raises:
+            trio.EndOfChannel: The stream has ended, and this was all.
+            EventsExpiredError: The reader was so slow that the next event is no longer kept.
+            ReaderClosedError: The reader was ended from outside.
+            trio.ClosedResourceError: This reader was closed.
+            trio.BusyResourceError: Another task is receiving from it.
+        """
+        events = await self.receive_some(1)
+        return events[0]
+
+    async def receive_some(self, limit: int = _BATCH) -> list[Event]:
+        """Receive the events that are there, waiting only where there is none yet.
+
+        Args:
+            limit: The number of events to return at most.
+
+        Returns:
+            At least one event.
+
+        Raises:
+            The same as `receive`.
+        """
+        if self._busy:
+            raise trio.BusyResourceError("another task is receiving from this reader")
+        self._check()
+        self._busy = True
+        try:
+            await self._fill()
+        finally:
+            self._busy = False
+        events = [self._batch.popleft() for _ in range(min(limit, len(self._batch)))]
+        self._after = events[-1].seq
+        self._host.reader_moved(self)
+        return events
+
+    async def _fill(self) -> None:
+        """See to it that there is at least one event in the batch."""
+        if self._batch or self._finished:
+            await trio.lowlevel.checkpoint()
+            self._check()
+        while not self._batch:
+            if self._finished:
+                raise trio.EndOfChannel
+            self._news = False
+            batch = await self._log.read(self._after, _BATCH)
+            self._check()
+            self._batch.extend(batch.events)
+            self._finished = batch.finished
+            # News may have come while a log that does I/O was reading.
+            if not (self._batch or self._finished or self._news):
+                await self._park()
+                self._check()
+
+    async def _park(self) -> None:
+        self._task = trio.lowlevel.current_task()
+        try:
+            await trio.lowlevel.wait_task_rescheduled(_woken)
+        finally:
+            self._task = None
+
+    def _check(self) -> None:
+        if self._reason is not None:
+            raise ReaderClosedError(self._reason)
+        if self._closed:
+            raise trio.ClosedResourceError("this reader was closed")
+
+    def _wake(self) -> None:
+        self._news = True
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    def end(self, reason: CloseReason) -> None:
+        """End the reader from outside: whoever receives from it gets `ReaderClosedError`. Idempotent."""
+        if self._reason is None and not self._closed:
+            self._reason = reason
+            self._wake()
+
+    def close(self) -> None:
+        """Stop receiving. Idempotent, and not a checkpoint."""
+        if not self._closed:
+            self._closed = True
+            self._log.detach(self._wake)
+            self._wake()
+
+    async def aclose(self) -> None:
+        """Stop receiving, and execute a checkpoint."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+
+@final
+class OpenReader:
+    """The context manager behind ``open_reader()``: a class, so that Ctrl-C finds it whole."""
+
+    __slots__ = ("_after", "_host", "_reader", "_stream_id", "_supersede")
+
+    def __init__(self, host: ReaderHost, stream_id: StreamId, after: int, supersede: bool) -> None:
+        self._host = host
+        self._stream_id = stream_id
+        self._after = after
+        self._supersede = supersede
+        self._reader: EventReader | None = None
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> EventReader:
+        if self._reader is not None:
+            raise RuntimeError("open_reader() can be entered only once")
+        log = await self._host.find_log(self._stream_id)
+        if self._after > log.last:
+            raise UnknownEventError(self._stream_id, self._after)
+        if self._after + 1 < log.first:
+            raise EventsExpiredError(self._stream_id, self._after, log.first)
+        reader = self._reader = EventReader(self._host, self._stream_id, log, self._after)
+        self._host.reader_attached(reader, supersede=self._supersede)
+        return reader
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        reader = self._reader
+        assert reader is not None
+        over = CloseReason.COMPLETED if reader.finished else CloseReason.DISCONNECTED
+        reader.close()
+        self._host.reader_detached(reader, reader.reason or over)

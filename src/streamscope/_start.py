@@ -1,0 +1,46 @@
+"""Scopes whose body is a task of its own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, TypeVar
+
+import trio
+
+from ._errors import SessionClosedError
+
+logger: Final = logging.getLogger("streamscope")
+T = TypeVar("T")
+
+
+async def start_scope(
+    nursery: trio.Nursery,
+    opening: AbstractAsyncContextManager[T, bool | None],
+    body: Callable[[T], Awaitable[object]],
+) -> T:
+    """Enter a context manager in a new task, run a body in it there, and return once it is entered.
+
+    What the entry raises, the caller gets. What comes later is caught at the
+    body's edge and logged, so that one bad body does not end its siblings.
+    """
+
+    async def run(task_status: trio.TaskStatus[T]) -> None:
+        started = False
+        try:
+            async with opening as scope:
+                task_status.started(scope)
+                started = True
+                await body(scope)
+        except SessionClosedError:
+            # Whoever ended the session knows.
+            if not started:
+                raise
+        except Exception:
+            if not started:
+                raise
+            logger.exception("the body of a session or stream raised")
+
+    opened: T = await nursery.start(run)
+    return opened

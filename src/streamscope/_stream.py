@@ -1,0 +1,194 @@
+"""One stream: a scope that is registered exactly as long as it is open.
+
+Theory of operation. A stream's body runs in whatever task entered
+``open_stream()``; the registry holds the scope around it. Entry is a
+checkpoint, then synchronous: admit, which may refuse, and enter the scope, so
+no other task comes between. Exit is synchronous: discharge, then leave the
+scope. So there is no moment at which a stream is open and not registered, or
+registered and over, for any other task to see.
+
+A scope that was cancelled because the session ends turns into
+`SessionClosedError` once it has caught its own cancellation. A cancellation
+from further out is not the stream's to catch, and passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import final
+
+import trio
+
+from ._errors import SessionClosedError
+from ._idle import IdleDeadline
+from ._ids import EventId, SessionId, StreamId
+from ._metadata import StreamMetadata
+from ._reasons import CloseReason, State
+from ._registry import Registry, StreamRecord
+from .abc import StreamLog
+
+
+@final
+class Stream:
+    """An open stream. Get one from ``async with session.open_stream()``."""
+
+    __slots__ = ("_idle", "_log", "_record", "_registry", "_scope")
+
+    def __init__(self, registry: Registry, record: StreamRecord, scope: trio.CancelScope, log: StreamLog) -> None:
+        self._registry = registry
+        self._record = record
+        self._scope = scope
+        self._log = log
+        self._idle: IdleDeadline | None = None
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.id} {self.kind!r} {self._record.state.value}>"
+
+    @property
+    def id(self) -> StreamId:
+        """The stream's identifier."""
+        return self._record.id
+
+    @property
+    def session_id(self) -> SessionId:
+        """The session that the stream belongs to."""
+        return self._record.session.id
+
+    @property
+    def kind(self) -> str:
+        """What the stream serves."""
+        return self._record.kind
+
+    @property
+    def reason(self) -> CloseReason | None:
+        """Why the stream is closing or has ended; ``None`` while it is open."""
+        return self._record.reason
+
+    @property
+    def metadata(self) -> StreamMetadata:
+        """A snapshot of what is known of the stream."""
+        return self._record.snapshot(trio.current_time())
+
+    @property
+    def log(self) -> StreamLog:
+        """The stream's events."""
+        return self._log
+
+    async def send(self, data: bytes) -> EventId:
+        """Append an event; it is stored when this returns. Always a checkpoint.
+
+        Can still be used while the stream unwinds, under a shield of one's own.
+
+        Args:
+            data: The event.
+
+        Raises:
+            StreamClosedError: The stream has ended.
+            EventTooLargeError: The event is larger than all that may be kept.
+        """
+        seq = await self._log.append(data)
+        return self._sent(seq, len(data))
+
+    def send_nowait(self, data: bytes) -> EventId:
+        """Append an event without waiting for it to be stored.
+
+        Raises:
+            StreamClosedError: The stream has ended.
+            EventTooLargeError: The event is larger than all that may be kept.
+            trio.WouldBlock: There is no room for it now.
+        """
+        return self._sent(self._log.append_nowait(data), len(data))
+
+    def _sent(self, seq: int, size: int) -> EventId:
+        self._registry.record_event(self._record, size, trio.current_time())
+        return EventId(self.id, seq)
+
+    def touch(self) -> None:
+        """Note that something happened on the stream, so that it is not idle."""
+        self._registry.claim()
+        self._registry.touch(self._record, trio.current_time())
+        if self._idle is not None:
+            self._idle.touch()
+
+    def cancel(self, reason: CloseReason = CloseReason.CANCELLED) -> None:
+        """End the stream: cancel its scope. Idempotent; its session and siblings go on.
+
+        Args:
+            reason: Why. The first reason stays.
+        """
+        if self._registry.close_stream(self._record, reason):
+            self._scope.cancel(reason=f"stream ended: {reason}")
+
+    def reader_attached(self) -> None:
+        """Note that a reader reads the stream's events, so that it is not idle."""
+        if self._idle is not None:
+            self._idle.hold()
+
+    def reader_detached(self) -> None:
+        """Undo `reader_attached`."""
+        if self._idle is not None:
+            self._idle.release()
+
+
+@final
+class OpenStream:
+    """The context manager behind ``open_stream()``: a class, so that Ctrl-C finds it whole.
+
+    Args:
+        enter: Admits the stream and makes its scope; synchronous, may refuse.
+        leave: Discharges it; synchronous.
+    """
+
+    __slots__ = ("_enter", "_leave", "_stream")
+
+    def __init__(self, enter: Callable[[], Stream], leave: Callable[[Stream, CloseReason], None]) -> None:
+        self._enter = enter
+        self._leave = leave
+        self._stream: Stream | None = None
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Stream:
+        if self._stream is not None:
+            raise RuntimeError("open_stream() can be entered only once")
+        await trio.lowlevel.checkpoint()
+        stream = self._stream = self._enter()
+        stream._scope.__enter__()  # noqa: SLF001 - this class is the other half of Stream
+        return stream
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        stream = self._stream
+        assert stream is not None
+        scope = stream._scope  # noqa: SLF001 - see above
+        session = stream._record.session  # noqa: SLF001 - see above
+        self._leave(stream, end_reason(exc, scope))
+        swallowed = scope.__exit__(exc_type, exc, traceback)
+        if scope.cancelled_caught and session.state is not State.OPEN:
+            raise SessionClosedError(session.id, session.reason or CloseReason.COMPLETED) from None
+        return swallowed
+
+
+def end_reason(exc: BaseException | None, scope: trio.CancelScope) -> CloseReason:
+    """Say why a block ended that nobody has asked to end.
+
+    Args:
+        exc: What came out of the block.
+        scope: The scope around it. Where it is cancelled and nobody asked, its deadline has passed.
+    """
+    if exc is None:
+        return CloseReason.COMPLETED
+    if scope.cancel_called:
+        return CloseReason.IDLE
+    return CloseReason.CANCELLED if _only_cancelled(exc) else CloseReason.FAILED
+
+
+def _only_cancelled(exc: BaseException) -> bool:
+    if isinstance(exc, BaseExceptionGroup):
+        return all(_only_cancelled(inner) for inner in exc.exceptions)
+    return isinstance(exc, trio.Cancelled)

@@ -1,0 +1,270 @@
+"""The stream manager: who is streaming, and what ends them."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import partial
+from typing import final
+
+import trio
+
+from ._errors import SessionClosedError, WrongThreadError
+from ._idle import IdleDeadline
+from ._ids import SessionId, StreamId
+from ._limits import Limits
+from ._memory import MemoryEventLog
+from ._metadata import StreamMetadata
+from ._reasons import CloseReason
+from ._registry import Record, Registry, StreamRecord
+from ._statistics import StreamManagerStatistics
+from ._stream import OpenStream, Stream
+from ._util import check_seconds
+from .abc import EventLog
+
+
+def now() -> float:
+    """Return the time of the event loop's clock.
+
+    Raises:
+        WrongThreadError: This thread runs no event loop.
+    """
+    try:
+        return trio.current_time()
+    except RuntimeError:
+        raise WrongThreadError from None
+
+
+def reading_time(record: Record) -> float:
+    """Return the time for a snapshot of ``record``, in any thread: by the time of day where no event loop runs."""
+    try:
+        return trio.current_time()
+    except RuntimeError:
+        return record.created + max(0.0, time.time() - record.created_at)
+
+
+@final
+class StreamManager:
+    """Knows every open stream, and can end it.
+
+    It works on its own, where a session is no more than the name under which
+    streams are registered; and it is what a `SessionManager` stands on, where a
+    stream can be opened only in an open session.
+
+    All its methods may be called from the thread that runs Trio. Those that
+    only look may be called from any thread.
+
+    Args:
+        log: Where the streams' events are kept; a new `MemoryEventLog` if none is given.
+        max_streams_per_session: Streams of one session open at once. One more: `StreamLimitError`.
+    """
+
+    def __init__(self, *, log: EventLog | None = None, max_streams_per_session: float = 10_000) -> None:
+        self.log = MemoryEventLog() if log is None else log
+        """Where the streams' events are kept."""
+        self.registry = Registry(Limits(max_streams_per_session=max_streams_per_session))
+        self._handles: dict[StreamId, Stream] = {}
+        self.declared = False
+
+    # Changing
+
+    def open_stream(
+        self,
+        session_id: SessionId,
+        *,
+        kind: str = "stream",
+        connection_info: str | None = None,
+        holds_session: bool = True,
+        idle_timeout: float = math.inf,
+    ) -> OpenStream:
+        """Open a stream for the length of a block: ``async with streams.open_stream(id) as stream``.
+
+        Entering is a checkpoint, also when it refuses. A stream that is ended
+        from outside is cancelled, and the block ends quietly, as a cancel
+        scope does; if its session has ended, with `SessionClosedError`.
+
+        Args:
+            session_id: The session that it belongs to.
+            kind: What it serves.
+            connection_info: Where its peer is.
+            holds_session: Whether the session is not idle while the stream is open.
+            idle_timeout: Seconds without a reader after which the stream ends.
+
+        Raises:
+            UnknownSessionError: There is no such session.
+            SessionClosedError: The session is ending.
+            StreamLimitError: The session has as many streams as it may have.
+        """
+        check_seconds("idle_timeout", idle_timeout)
+        return OpenStream(
+            partial(self._enter, session_id, kind, connection_info, holds_session, idle_timeout), self._leave
+        )
+
+    def _enter(
+        self, session_id: SessionId, kind: str, connection_info: str | None, holds_session: bool, idle_timeout: float
+    ) -> Stream:
+        scope = trio.CancelScope()
+        record = self._admit(session_id, kind, connection_info, holds_session, scope)
+        stream = Stream(self.registry, record, scope, self.log.open_stream(session_id, record.id))
+        if idle_timeout != math.inf:
+            stream._idle = IdleDeadline(scope, idle_timeout)  # noqa: SLF001 - ours to set up
+            stream._idle.touch()  # noqa: SLF001 - see above
+        self._handles[record.id] = stream
+        return stream
+
+    def _leave(self, stream: Stream, reason: CloseReason) -> None:
+        del self._handles[stream.id]
+        self._discharge(stream._record, reason)  # noqa: SLF001 - its record is ours
+        stream.log.finish()
+
+    def register_stream(
+        self,
+        session_id: SessionId,
+        *,
+        kind: str = "stream",
+        connection_info: str | None = None,
+        scope: trio.CancelScope | None = None,
+    ) -> StreamId:
+        """Register a stream that somebody else runs; `unregister_stream` is owed for it.
+
+        Prefer `open_stream`, which cannot be forgotten.
+
+        Args:
+            session_id: The session that it belongs to.
+            kind: What it serves.
+            connection_info: Where its peer is.
+            scope: What to cancel when the stream is to end. Without one, ending it means to unregister it.
+
+        Returns:
+            The new stream's identifier.
+
+        Raises:
+            UnknownSessionError: There is no such session.
+            SessionClosedError: The session is ending.
+            StreamLimitError: The session has as many streams as it may have.
+            WrongThreadError: This is not the thread that runs Trio.
+        """
+        return self._admit(session_id, kind, connection_info, True, scope).id
+
+    def _admit(
+        self,
+        session_id: SessionId,
+        kind: str,
+        connection_info: str | None,
+        holds_session: bool,
+        scope: trio.CancelScope | None,
+    ) -> StreamRecord:
+        at = now()
+        session = self.registry.sessions.get(session_id)
+        if session is not None and session.owner is not None and (reason := session.owner.refusal()) is not None:
+            raise SessionClosedError(session_id, reason)
+        record = self.registry.admit_stream(
+            session_id,
+            now=at,
+            wall=time.time(),
+            kind=kind,
+            connection_info=connection_info,
+            scope=scope,
+            holds_session=holds_session,
+            declared=self.declared,
+        )
+        if (owner := record.session.owner) is not None:
+            owner.stream_opened(record)
+        return record
+
+    def unregister_stream(self, session_id: SessionId, stream_id: StreamId) -> None:
+        """Take out a stream that `register_stream` has put in.
+
+        Raises:
+            UnknownStreamError: This session has no such stream.
+            RuntimeError: The stream belongs to an ``open_stream()`` block, which takes it out itself.
+            WrongThreadError: This is not the thread that runs Trio.
+        """
+        now()
+        record = self.registry.find_stream(session_id, stream_id)
+        if stream_id in self._handles:
+            raise RuntimeError(f"stream {stream_id} ends with its open_stream() block; to end it early, cancel it")
+        self._discharge(record, CloseReason.COMPLETED)
+
+    def _discharge(self, record: StreamRecord, reason: CloseReason) -> None:
+        last = self.registry.discharge_stream(record, reason)
+        if (owner := record.session.owner) is not None:
+            owner.stream_closed(record, last=last)
+
+    def cancel_stream(
+        self, session_id: SessionId, stream_id: StreamId, reason: CloseReason = CloseReason.KILLED
+    ) -> None:
+        """End one stream: cancel its scope, or unregister it where it has none.
+
+        Raises:
+            UnknownStreamError: This session has no such stream.
+            WrongThreadError: This is not the thread that runs Trio.
+        """
+        now()
+        record = self.registry.find_stream(session_id, stream_id)
+        if self.registry.close_stream(record, reason):
+            self.end_stream(record, reason)
+
+    def cleanup_inactive_streams(self, max_age: float) -> list[StreamId]:
+        """End the streams on which nothing happened for more than ``max_age`` seconds.
+
+        Activity is an event sent, a reader's progress, or a `Stream.touch`. A
+        stream's scope is cancelled; the stream stays registered until its
+        block has unwound, and is not found again. A stream without a scope is
+        unregistered. The cost depends on how many are ended, not on how many are open.
+
+        Args:
+            max_age: Seconds.
+
+        Returns:
+            The streams that were ended, the least active first.
+
+        Raises:
+            WrongThreadError: This is not the thread that runs Trio.
+        """
+        expired = self.registry.expire_streams(now(), max_age)
+        for record in expired:
+            self.end_stream(record, CloseReason.IDLE)
+        return [record.id for record in expired]
+
+    def end_stream(self, record: StreamRecord, reason: CloseReason) -> None:
+        """Do to a stream that the registry has begun to close what has to be done."""
+        if record.scope is None:
+            self._discharge(record, reason)
+        else:
+            record.scope.cancel(reason=f"stream ended: {reason}")
+
+    # Looking
+
+    def get_session_streams(self, session_id: SessionId) -> list[StreamId]:
+        """Return the open streams of a session, the oldest first; empty where it has none."""
+        session = self.registry.sessions.get(session_id)
+        return [] if session is None else [record.id for record in list(session.streams)]
+
+    def is_stream_active(self, stream_id: StreamId) -> bool:
+        """Tell whether a stream is registered, which is: whether its scope is open."""
+        return stream_id in self.registry.streams
+
+    def get_stream(self, stream_id: StreamId) -> Stream | None:
+        """Return the stream of an ``open_stream()`` block that is being run, or ``None``."""
+        return self._handles.get(stream_id)
+
+    def get_metadata(self, stream_id: StreamId) -> StreamMetadata | None:
+        """Return a snapshot of an open stream, or ``None`` where there is none."""
+        record = self.registry.streams.get(stream_id)
+        return None if record is None else record.snapshot(reading_time(record))
+
+    def list_streams(self) -> list[StreamMetadata]:
+        """Return a snapshot of every open stream, the oldest first."""
+        return [record.snapshot(reading_time(record)) for record in list(self.registry.streams.values())]
+
+    def statistics(self) -> StreamManagerStatistics:
+        """Count what the manager has seen."""
+        registry = self.registry
+        return StreamManagerStatistics(
+            open_streams=len(registry.streams),
+            opened_streams=registry.opened_streams,
+            closed_streams=dict(registry.closed_streams),
+            sent_events=registry.sent_events,
+            sent_bytes=registry.sent_bytes,
+        )

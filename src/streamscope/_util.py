@@ -1,0 +1,47 @@
+"""Small helpers that know nothing of sessions or streams."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def shorten(text: str, limit: int = 48) -> str:
+    """Quote ``text`` for an error message, cut to ``limit`` characters."""
+    return repr(text) if len(text) <= limit else f"{text[: limit - 1]!r}…"
+
+
+def check_seconds(name: str, value: float) -> float:
+    """Return ``value`` if it is a usable time-out: more than 0 seconds, `math.inf` allowed.
+
+    Raises:
+        ValueError: It is zero, negative or not a number.
+    """
+    if math.isnan(value) or value <= 0:
+        raise ValueError(f"{name} must be more than 0 seconds (math.inf for no limit), not {value!r}")
+    return value
+
+
+def check_count(name: str, value: float) -> float:
+    """Return ``value`` if it is a usable bound: at least 1, `math.inf` for no bound.
+
+    Raises:
+        ValueError: It is below 1, or neither whole nor infinite.
+    """
+    if math.isnan(value) or value < 1 or (value != math.inf and value != int(value)):
+        raise ValueError(f"{name} must be a whole number of at least 1 (math.inf for no limit), not {value!r}")
+    return value
+
+
+def repair_module_names(namespace: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Let public classes and functions say where they are imported from.
+
+    Tracebacks, ``repr`` and pickles then show ``streamscope.Stream`` instead of
+    the private module that happens to hold it.
+    """
+    module = namespace["__name__"]
+    for name in names:
+        obj = namespace[name]
+        if getattr(obj, "__module__", "").startswith(f"{module}._"):
+            obj.__module__ = module

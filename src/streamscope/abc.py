@@ -1,0 +1,155 @@
+"""The interfaces that others may implement: event logs and instruments."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import attrs
+
+from ._changes import Change
+from ._ids import SessionId, StreamId
+from ._statistics import EventLogStatistics
+from ._window import Event
+
+__all__ = ["Batch", "EventLog", "Instrument", "StreamLog"]
+
+
+@attrs.frozen
+class Batch:
+    """Some consecutive events of a stream.
+
+    Args:
+        events: The events, oldest first. Empty where there is none yet.
+        finished: Whether no event will ever follow the last of them.
+    """
+
+    events: list[Event]
+    finished: bool
+
+
+class StreamLog(ABC):
+    """One stream's events, in order, each stored before a reader sees it.
+
+    A handle stays usable for those who hold it, also after the log has
+    forgotten the stream: what was there can still be read, so that a reader
+    that is under way sees the end.
+    """
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def first(self) -> int:
+        """The number of the oldest event that is kept, or of the next one where none is."""
+
+    @property
+    @abstractmethod
+    def last(self) -> int:
+        """The number of the newest event; 0 before the first."""
+
+    @property
+    @abstractmethod
+    def finished(self) -> bool:
+        """Whether no event will follow the last one."""
+
+    @abstractmethod
+    def append_nowait(self, data: bytes) -> int:
+        """Append an event without waiting for it to be stored.
+
+        Returns:
+            Its number.
+
+        Raises:
+            StreamClosedError: The stream is finished.
+            EventTooLargeError: It is larger than all that may be kept.
+            trio.WouldBlock: There is no room for it now.
+        """
+
+    @abstractmethod
+    async def append(self, data: bytes) -> int:
+        """Append an event; it is stored when this returns.
+
+        Always a checkpoint. Where it is cancelled, the event may or may not have been appended.
+
+        Returns:
+            Its number.
+
+        Raises:
+            StreamClosedError: The stream is finished.
+            EventTooLargeError: It is larger than all that may be kept.
+        """
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Say that no event will follow. Idempotent.
+
+        The log keeps the events for readers that come back, for as long as its bounds allow.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Forget the stream: nobody will come back to it. Idempotent."""
+
+    @abstractmethod
+    async def read(self, after: int, limit: int) -> Batch:
+        """Read events without waiting for new ones. Always a checkpoint.
+
+        Args:
+            after: The number of the last event that the reader has; 0 for none.
+            limit: The number of events to return at most, at least 1.
+
+        Raises:
+            EventsExpiredError: Some of the events after that one are no longer kept.
+        """
+
+    @abstractmethod
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called whenever there may be more to read. It must neither block nor raise."""
+
+    @abstractmethod
+    def detach(self, wake: Callable[[], None]) -> None:
+        """Undo `attach`."""
+
+
+class EventLog(ABC):
+    """Where the events of many streams are kept.
+
+    Every implementation must pass `streamscope.testing.check_event_log`.
+    """
+
+    @abstractmethod
+    def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
+        """Begin the log of a new stream.
+
+        Raises:
+            ValueError: The stream is there already.
+        """
+
+    @abstractmethod
+    async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
+        """Find the log of a stream that may have ended. Always a checkpoint.
+
+        Raises:
+            UnknownStreamError: There is none in this session, or no longer.
+        """
+
+    @abstractmethod
+    def discard_session(self, session_id: SessionId) -> None:
+        """Forget all streams of a session that has ended."""
+
+    @abstractmethod
+    def statistics(self) -> EventLogStatistics:
+        """Count what is kept."""
+
+
+class Instrument(ABC):
+    """Something that wants to know what happens to sessions and streams.
+
+    It is called synchronously, after the change, in the thread that runs Trio.
+    One that raises is logged and switched off.
+    """
+
+    @abstractmethod
+    def changed(self, change: Change) -> None:
+        """Take note of a change. Must not block."""
