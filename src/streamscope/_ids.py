@@ -204,4 +204,8 @@ def configure_converter(converter: Any) -> None:
     """
     for cls in (StreamId, SessionId, EventId):
         converter.register_unstructure_hook(cls, str)
-        converter.register_structure_hook(cls, lambda value, to: to.parse(value))
+        converter.register_structure_hook(cls, _structure)
+
+
+def _structure(value: str, to: type[Any]) -> Any:
+    return to.parse(value)

@@ -19,8 +19,8 @@ from ._limits import LimitOptions, Limits
 from ._metadata import SessionMetadata
 from ._reasons import CloseReason
 from ._session import OpenSession, Session
-from ._statistics import SessionManagerStatistics
 from ._start import start_scope
+from ._statistics import SessionManagerStatistics
 from ._streams import StreamManager, now, reading_time
 from .abc import EventLog, Instrument
 
@@ -28,7 +28,7 @@ Ts = TypeVarTuple("Ts")
 _RECENT: Final = 1000
 
 
-async def _live(session: Session) -> None:
+async def _live(_: Session) -> None:
     await trio.sleep_forever()
 
 
@@ -126,9 +126,9 @@ class SessionManager:
 
     async def start_session(
         self,
-        async_fn: Callable[[Session, Unpack[Ts]], Awaitable[object]] | None = None,
+        async_fn: Callable[[Session, *Ts], Awaitable[object]] | None = None,
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         principal: str | None = None,
         session_id: SessionId | None = None,
         connection_info: str | None = None,
@@ -145,8 +145,9 @@ class SessionManager:
             The same as entering `open_session`.
         """
         opening = self.open_session(principal=principal, session_id=session_id, connection_info=connection_info)
-        body = _live if async_fn is None else lambda session: async_fn(session, *args)
-        return await start_scope(self.nursery, opening, body)
+        if async_fn is None:
+            return await start_scope(self.nursery, opening, _live)
+        return await start_scope(self.nursery, opening, async_fn, *args)
 
     # Finding
 
@@ -166,7 +167,9 @@ class SessionManager:
 
     def list_sessions(self, *, principal: str | None = None) -> list[SessionMetadata]:
         """Return a snapshot of every open session, the oldest first; of one principal where it is given."""
-        records = self._registry.sessions.values() if principal is None else self._registry.by_principal.get(principal, ())
+        records = (
+            self._registry.sessions.values() if principal is None else self._registry.by_principal.get(principal, ())
+        )
         return [record.snapshot(reading_time(record)) for record in list(records)]
 
     def recently_closed(self) -> list[SessionClosed]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self, final
 
 import attrs
@@ -118,4 +118,4 @@ def _from_json(name: str, value: Any) -> Any:
 
 def utc(seconds: float) -> datetime:
     """Return a Unix time as an aware UTC datetime."""
-    return datetime.fromtimestamp(seconds, timezone.utc)
+    return datetime.fromtimestamp(seconds, UTC)

@@ -56,7 +56,7 @@ def open_session_manager(
     instruments: tuple[Instrument, ...] = (),
     **limits: Unpack[LimitOptions],
 ) -> OpenSessionManager:
-    """Run a session manager for the length of a block: ``async with open_session_manager() as sessions``.
+    """Run a session manager with a nursery of its own, for the length of an ``async with`` block.
 
     Leaving the block ends all sessions, as ``shutdown``, and waits for them.
     Like every nursery, and unlike everything else here, it may raise an exception group.

@@ -173,7 +173,7 @@ class OpenReader:
 
     __slots__ = ("_after", "_host", "_reader", "_stream_id", "_supersede")
 
-    def __init__(self, host: ReaderHost, stream_id: StreamId, after: int, supersede: bool) -> None:
+    def __init__(self, host: ReaderHost, stream_id: StreamId, after: int, *, supersede: bool) -> None:
         self._host = host
         self._stream_id = stream_id
         self._after = after

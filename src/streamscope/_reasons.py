@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 
-class CloseReason(str, enum.Enum):
+class CloseReason(enum.StrEnum):
     """Why a session, a stream or a reader ended.
 
     The members are strings, so a reason can be logged, compared and put into
@@ -50,9 +50,6 @@ class CloseReason(str, enum.Enum):
 
     SHUTDOWN = "shutdown"
     """The server stopped."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class State(enum.Enum):

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, Protocol, TypeVarTuple, Unpack, final
+from typing import Final, Protocol, TypeVarTuple, final
 
 import trio
 
@@ -108,9 +108,9 @@ class Session:
 
     async def start_stream(
         self,
-        async_fn: Callable[[Stream, Unpack[Ts]], Awaitable[object]],
+        async_fn: Callable[[Stream, *Ts], Awaitable[object]],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         kind: str = "stream",
         connection_info: str | None = None,
         holds_session: bool = True,
@@ -130,7 +130,7 @@ class Session:
         opening = self.open_stream(
             kind=kind, connection_info=connection_info, holds_session=holds_session, idle_timeout=idle_timeout
         )
-        return await start_scope(self._host.nursery, opening, lambda stream: async_fn(stream, *args))
+        return await start_scope(self._host.nursery, opening, async_fn, *args)
 
     def open_reader(self, stream_id: StreamId, *, after: int = 0, supersede: bool = False) -> OpenReader:
         """Read a stream's events for the length of a block: ``async with session.open_reader(id) as reader``.
@@ -149,7 +149,11 @@ class Session:
             EventsExpiredError: Some of the events after that one are no longer kept.
             SessionClosedError: The session has ended.
         """
-        return OpenReader(self, stream_id, after, supersede)
+        return OpenReader(self, stream_id, after, supersede=supersede)
+
+    def get_readers(self, stream_id: StreamId) -> list[EventReader]:
+        """Return the readers of a stream that are attached now, the oldest first."""
+        return list(self._readers.get(stream_id, ()))
 
     # Life
 

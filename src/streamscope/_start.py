@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 import trio
 
@@ -13,12 +13,14 @@ from ._errors import SessionClosedError
 
 logger: Final = logging.getLogger("streamscope")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 async def start_scope(
     nursery: trio.Nursery,
     opening: AbstractAsyncContextManager[T, bool | None],
-    body: Callable[[T], Awaitable[object]],
+    body: Callable[[T, *Ts], Awaitable[object]],
+    *args: *Ts,
 ) -> T:
     """Enter a context manager in a new task, run a body in it there, and return once it is entered.
 
@@ -32,7 +34,7 @@ async def start_scope(
             async with opening as scope:
                 task_status.started(scope)
                 started = True
-                await body(scope)
+                await body(scope, *args)
         except SessionClosedError:
             # Whoever ended the session knows.
             if not started:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import final
+from typing import cast, final
 
 import trio
 
@@ -190,5 +190,6 @@ def end_reason(exc: BaseException | None, scope: trio.CancelScope) -> CloseReaso
 
 def _only_cancelled(exc: BaseException) -> bool:
     if isinstance(exc, BaseExceptionGroup):
-        return all(_only_cancelled(inner) for inner in exc.exceptions)
+        group = cast("BaseExceptionGroup[BaseException]", exc)
+        return all(_only_cancelled(inner) for inner in group.exceptions)
     return isinstance(exc, trio.Cancelled)

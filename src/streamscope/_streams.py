@@ -97,14 +97,22 @@ class StreamManager:
         """
         check_seconds("idle_timeout", idle_timeout)
         return OpenStream(
-            partial(self._enter, session_id, kind, connection_info, holds_session, idle_timeout), self._leave
+            partial(
+                self._enter,
+                session_id,
+                kind,
+                connection_info,
+                holds_session=holds_session,
+                idle_timeout=idle_timeout,
+            ),
+            self._leave,
         )
 
     def _enter(
-        self, session_id: SessionId, kind: str, connection_info: str | None, holds_session: bool, idle_timeout: float
+        self, session_id: SessionId, kind: str, connection_info: str | None, *, holds_session: bool, idle_timeout: float
     ) -> Stream:
         scope = trio.CancelScope()
-        record = self._admit(session_id, kind, connection_info, holds_session, scope)
+        record = self._admit(session_id, kind, connection_info, scope, holds_session=holds_session)
         stream = Stream(self.registry, record, scope, self.log.open_stream(session_id, record.id))
         if idle_timeout != math.inf:
             stream._idle = IdleDeadline(scope, idle_timeout)  # noqa: SLF001 - ours to set up
@@ -144,15 +152,16 @@ class StreamManager:
             StreamLimitError: The session has as many streams as it may have.
             WrongThreadError: This is not the thread that runs Trio.
         """
-        return self._admit(session_id, kind, connection_info, True, scope).id
+        return self._admit(session_id, kind, connection_info, scope, holds_session=True).id
 
     def _admit(
         self,
         session_id: SessionId,
         kind: str,
         connection_info: str | None,
-        holds_session: bool,
         scope: trio.CancelScope | None,
+        *,
+        holds_session: bool,
     ) -> StreamRecord:
         at = now()
         session = self.registry.sessions.get(session_id)

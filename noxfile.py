@@ -1,0 +1,218 @@
+"""The checks of streamscope. ``nox -l`` lists them; CONTRIBUTING.rst explains them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2025.11"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+nox.options.sessions = ["tests", "lint", "typing", "docs"]
+# A machine tests on the Pythons that it has. The rest are skipped, not fetched, and no error, also
+# where nox would take them for one (it does when the variable CI is set).
+nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+# The core is held to full branch coverage: the files right below the package, less the command line.
+CORE = "src/streamscope/*.py"
+COMMAND_LINE = "src/streamscope/__main__.py,src/streamscope/_cli*.py,src/streamscope/_demo*.py"
+CORE_COVERAGE = 100
+WHOLE_COVERAGE = 95
+
+# What other tools than pytest look at, as far as it is there.
+CODE = [path for path in ("src", "tests", "docs", "benchmarks", "noxfile.py") if Path(path).exists()]
+
+# All rules of flake8-async are on, also those that are off by default, except:
+FLAKE8_ASYNC = [
+    # 114 wants a list of all functions that can be started. 910 and 911 want a checkpoint on every way
+    # through a function; functions here have one always or never, which tests assert.
+    "--ignore=ASYNC114,ASYNC910,ASYNC911",
+    # A test may open a nursery just to show what it does, and fixtures, hooks and stand-ins are
+    # asynchronous because their callers await them.
+    "--per-file-ignores=tests/*:ASYNC112,ASYNC124",
+]
+
+# -- Interpreters -----------------------------------------------------------------------------------
+
+
+def candidates(version: str) -> Iterator[Path]:
+    """Where Python ``version`` may be: on the path, then among pyenv's versions."""
+    for directory in os.environ["PATH"].split(os.pathsep):
+        if found := shutil.which(f"python{version}", path=directory):
+            yield Path(found)
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    yield from sorted(pyenv.glob(f"versions/{version}.*/bin/python{version}"), reverse=True)
+
+
+def works(interpreter: Path, version: str) -> bool:
+    """Whether this is Python ``version``. A pyenv shim may be on the path and yet only fail."""
+    print_version = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run(
+            [interpreter, "-c", print_version], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and done.stdout.strip() == version
+
+
+def find_interpreters(versions: list[str]) -> list[str]:
+    """The versions that are installed, each made findable for nox by its plain name."""
+    current = "{}.{}".format(*sys.version_info)
+    installed: list[str] = []
+    for version in versions:
+        interpreter = next((path for path in candidates(version) if works(path, version)), None)
+        if interpreter is not None and str(interpreter) != shutil.which(interpreter.name):
+            os.environ["PATH"] = f"{interpreter.parent}{os.pathsep}{os.environ['PATH']}"
+        if interpreter is not None or version == current:
+            installed.append(version)
+    return installed
+
+
+SUPPORTED = [
+    match[1]
+    for classifier in PYPROJECT["project"]["classifiers"]
+    if (match := re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", classifier))
+]
+INSTALLED = find_interpreters(SUPPORTED)
+if not INSTALLED:
+    sys.exit(f"None of the supported Pythons is installed: {', '.join(SUPPORTED)}.")
+OLDEST, NEWEST = INSTALLED[0], INSTALLED[-1]
+
+
+# -- Requirements -----------------------------------------------------------------------------------
+
+
+def group(*names: str) -> list[str]:
+    """The requirements of dependency groups, spelled out: an older pip knows no groups."""
+    return list(nox.project.dependency_groups(PYPROJECT, *names))
+
+
+def lower_bounds() -> list[str]:
+    """The oldest release of each run-time dependency that is said to work."""
+    project = PYPROJECT["project"]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["mcp"]]
+    return [
+        f"{requirement.name}=={specifier.version}"
+        for requirement in map(Requirement, requirements)
+        for specifier in requirement.specifier
+        if specifier.operator == ">="
+    ]
+
+
+# -- Sessions ---------------------------------------------------------------------------------------
+
+
+@nox.session(python=SUPPORTED)
+def tests(session: nox.Session) -> None:
+    """Run the tests under each supported Python that is installed."""
+    session.install(".[cli]", *group("test"))
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def coverage(session: nox.Session) -> None:
+    """Run the tests and hold the branches they reach against the thresholds."""
+    session.install(".[cli]", *group("test", "coverage"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.log(f"The core: {CORE_COVERAGE} % of the branches are due.")
+    session.run(
+        "coverage",
+        "report",
+        f"--include={CORE}",
+        f"--omit={COMMAND_LINE}",
+        f"--fail-under={CORE_COVERAGE}",
+    )
+    session.log(f"The whole: {WHOLE_COVERAGE} % of the branches are due.")
+    session.run("coverage", "report", f"--fail-under={WHOLE_COVERAGE}")
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """Check style and format; ``nox -s lint -- fix`` mends what can be mended."""
+    session.install(*group("lint"))
+    if "fix" in session.posargs:
+        session.run("ruff", "check", "--fix", ".")
+        session.run("ruff", "format", ".")
+    else:
+        session.run("ruff", "check", ".")
+        session.run("ruff", "format", "--check", ".")
+    session.run("flake8", "--select=ASYNC", *FLAKE8_ASYNC, "--exclude=docs/_build", *CODE)
+
+
+@nox.session(python=OLDEST)
+def typing(session: nox.Session) -> None:
+    """Check the types: of all code with mypy, of the package with pyright, of its API for gaps."""
+    session.install(".[cli]", *group("typing"))
+    session.run("mypy", *CODE)
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "streamscope", "--ignoreexternal")
+
+
+@nox.session(python=NEWEST)
+def docs(session: nox.Session) -> None:
+    """Build the documentation, each warning an error, and run the examples in it."""
+    session.install(".[cli]", *group("docs"))
+    sphinx = ["python", "-m", "sphinx", "-W", "--keep-going", "-n", "-d", "docs/_build/doctrees"]
+    # -E, because a page that is taken from the cache does not repeat its warnings.
+    session.run(*sphinx, "-E", "-b", "html", "docs", "docs/_build/html")
+    session.run(*sphinx, "-b", "doctest", "docs", "docs/_build/doctest")
+
+
+@nox.session
+@nox.parametrize(
+    ("python", "beside"),
+    [
+        nox.param(OLDEST, "trio-typing", id="trio-typing"),
+        nox.param(OLDEST, "oldest", id="oldest"),
+        nox.param(NEWEST, "newest", id="newest"),
+    ],
+)
+def compat(session: nox.Session, beside: str) -> None:
+    """Run the tests on the oldest and the newest dependencies, and some beside trio-typing."""
+    match beside:
+        case "trio-typing":
+            session.install(".[cli]", *group("test", "compat"))
+            session.run("python", "-m", "pytest", "tests/compat/test_trio_typing.py", *session.posargs)
+        case "oldest":
+            session.install(".[cli]", *group("test"), *lower_bounds())
+            session.run("python", "-m", "pytest", *session.posargs)
+        case _:
+            session.install("--upgrade", ".[cli]", "trio", "mcp", *group("test"))
+            session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def benchmarks(session: nox.Session) -> None:
+    """Run the scripts in benchmarks/: all, or those named, as in ``nox -s benchmarks -- echo``."""
+    scripts = sorted(
+        script
+        for script in Path("benchmarks").glob("*.py")
+        if not script.name.startswith("_") and (not session.posargs or script.stem in session.posargs)
+    )
+    if not scripts:
+        session.error("There is no such benchmark.")
+    session.install(".[cli]", *group("test"))
+    for script in scripts:
+        session.run("python", str(script))
+
+
+@nox.session(python=NEWEST)
+def demo(session: nox.Session) -> None:
+    """Show what streamscope does, in a terminal."""
+    session.install(".[cli]")
+    session.run("streamscope", "demo", *session.posargs)

@@ -1,0 +1,16 @@
+"""Streamable HTTP for servers written with the official MCP SDK, under Trio.
+
+Needs the ``mcp`` extra: ``pip install "streamscope[mcp]"``.
+"""
+
+from __future__ import annotations
+
+from .._util import repair_module_names as _repair_module_names
+from ._endpoint import EndpointOptions as EndpointOptions
+from ._endpoint import StreamableHTTPEndpoint as StreamableHTTPEndpoint
+from ._seam import principal_of as principal_of
+from ._serve import serve as serve
+from ._wire import LOOPBACK_ONLY as LOOPBACK_ONLY
+from ._wire import HostPolicy as HostPolicy
+
+_repair_module_names(globals(), [name for name in dir() if not name.startswith("_")])

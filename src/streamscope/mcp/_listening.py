@@ -1,0 +1,79 @@
+"""The streams of a session that carry what belongs to no request."""
+
+from __future__ import annotations
+
+from typing import final
+
+import trio
+
+from .._reasons import CloseReason
+from .._session import Session
+from .._stream import Stream
+
+
+@final
+class ListeningStreams:
+    """Opens a session's listening streams, and says which of them a message goes to.
+
+    2025-11-25, "Multiple Connections": a client may hold several GET streams,
+    and each message goes to exactly one. Here that is the newest that has a
+    reader, else the newest, whose reader may come back. Where the client has
+    opened none yet, a stream is opened for it, and its first GET reads it from
+    the start: what was said before it came is not lost.
+
+    Args:
+        session: The session.
+        grace: Seconds that a stream waits for a reader.
+        limit: Streams that a client may hold. One more ends the oldest, as ``superseded``.
+    """
+
+    def __init__(self, session: Session, grace: float, limit: int) -> None:
+        self._session = session
+        self._grace = grace
+        self._limit = limit
+        self._streams: list[Stream] = []
+        self._unclaimed: Stream | None = None
+
+    async def claim(self, connection_info: str | None) -> Stream:
+        """Return the stream that a new GET reads. Always a checkpoint.
+
+        Raises:
+            SessionClosedError: The session is ending.
+            StreamLimitError: The session has as many streams as it may have.
+        """
+        stream, self._unclaimed = self._unclaimed, None
+        if stream is not None and stream.reason is None:
+            await trio.lowlevel.checkpoint()
+            return stream
+        if len(self._streams) >= self._limit:
+            self._streams[0].cancel(CloseReason.SUPERSEDED)
+        return await self._open(connection_info)
+
+    async def outlet(self) -> Stream:
+        """Return the stream that a message of the server goes to. Always a checkpoint.
+
+        Raises:
+            SessionClosedError: The session is ending.
+            StreamLimitError: The session has as many streams as it may have.
+        """
+        if not self._streams:
+            stream = self._unclaimed = await self._open(None)
+            return stream
+        await trio.lowlevel.checkpoint()
+        for stream in reversed(self._streams):
+            if self._session.get_readers(stream.id):
+                return stream
+        return self._streams[-1] if self._streams else await self.outlet()
+
+    async def _open(self, connection_info: str | None) -> Stream:
+        # It does not hold the session: its readers do.
+        return await self._session.start_stream(
+            self._serve, kind="get", connection_info=connection_info, holds_session=False, idle_timeout=self._grace
+        )
+
+    async def _serve(self, stream: Stream) -> None:
+        self._streams.append(stream)
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._streams.remove(stream)

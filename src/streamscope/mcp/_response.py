@@ -1,0 +1,147 @@
+"""Writing one HTTP response through ASGI: a body at once, or a stream's events as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Final, TypeAlias, final
+
+import trio
+
+from .._errors import EventsExpiredError, ReaderClosedError
+from .._reader import EventReader
+from .._window import Event
+from . import _sse
+from ._wire import JSON, SSE, RefusedError
+
+ASGIMessage: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[ASGIMessage]]
+Send: TypeAlias = Callable[[ASGIMessage], Awaitable[None]]
+
+_FINAL_SEND_TIMEOUT: Final = 5.0
+_SSE_HEADERS: Final = {
+    "content-type": SSE,
+    "cache-control": "no-cache, no-transform",
+    # Tells nginx not to hold events back.
+    "x-accel-buffering": "no",
+}
+
+
+@final
+class ClientDisconnectedError(Exception):
+    """The client went away before its request was complete."""
+
+
+@final
+class Response:
+    """The answer to one HTTP request.
+
+    Args:
+        receive: The ASGI callable.
+        send: The ASGI callable.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+
+    async def read_body(self, limit: int, announced: int | None) -> bytearray:
+        """Read the request's body.
+
+        Args:
+            limit: The number of bytes that it may have.
+            announced: Its ``Content-Length``, where there is one.
+
+        Raises:
+            RefusedError: 413; a body that announces its size is not read first.
+            ClientDisconnectedError: The client went away.
+        """
+        too_large = RefusedError(413, f"The body is larger than {limit} bytes")
+        if announced is not None and announced > limit:
+            raise too_large
+        body = bytearray()
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnectedError
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise too_large
+            more = message.get("more_body", False)
+        return body
+
+    async def refuse(self, refused: RefusedError) -> None:
+        """Send a refusal."""
+        await self.whole(refused.status, refused.body, refused.headers)
+
+    async def whole(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
+        """Send a response that is complete: JSON, or nothing but a status."""
+        fields = {"content-length": str(len(body)), **(headers or {})}
+        if body:
+            fields["content-type"] = JSON
+        # Some servers deliver the disconnect within the last send; whoever cancels it there cancels the
+        # server's own clean-up.
+        with trio.CancelScope(shield=True, relative_deadline=_FINAL_SEND_TIMEOUT):
+            await self._start(status, fields)
+            await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def events(
+        self,
+        reader: EventReader,
+        first: list[Event],
+        *,
+        resumable: bool,
+        retry: float | None,
+        ping_interval: float,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send a stream's events until it has ended, the reader is ended, or the client goes away.
+
+        Args:
+            reader: Reads the events.
+            first: Events that the reader has given already.
+            resumable: Whether events carry identifiers, and the first one is for resuming only.
+            retry: Seconds after which a client that loses the connection should come back.
+            ping_interval: Seconds without an event after which a comment is sent.
+            headers: Further response headers.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, nursery.cancel_scope)
+            await self._start(200, {**_SSE_HEADERS, **(headers or {})})
+            head = b""
+            if resumable:
+                after = first[0].seq - 1 if first else reader.position.seq
+                head = _sse.priming(reader.stream_id, after, retry)
+            await self._body(head + self._frames(reader, first, resumable=resumable))
+            while True:
+                events: list[Event] = []
+                try:
+                    with trio.move_on_after(ping_interval):
+                        events = await reader.receive_some()
+                except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
+                    break
+                await self._body(self._frames(reader, events, resumable=resumable) or _sse.PING)
+            # See whole().
+            with trio.CancelScope(shield=True, relative_deadline=_FINAL_SEND_TIMEOUT):
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            nursery.cancel_scope.cancel()
+
+    @staticmethod
+    def _frames(reader: EventReader, events: list[Event], *, resumable: bool) -> bytes:
+        if resumable:
+            return _sse.frames(reader.stream_id, events)
+        return b"".join(_sse.frame(event.data) for event in events)
+
+    async def _watch(self, scope: trio.CancelScope) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel(reason="the client went away")
+
+    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
+        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": fields})
+
+    async def _body(self, body: bytes) -> None:
+        if body:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})

@@ -1,0 +1,211 @@
+"""The protocol's decisions about one HTTP request, without any I/O.
+
+Everything here follows from the request's method, its headers and its body:
+what is refused and how, and which era of the protocol a message belongs to.
+References are to the MCP specification, "Transports: Streamable HTTP".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, final
+
+import attrs
+
+from .._reasons import CloseReason
+from . import _jsonrpc
+from ._jsonrpc import INVALID_REQUEST, Message, RequestId
+
+JSON: Final = "application/json"
+SSE: Final = "text/event-stream"
+SESSION_HEADER: Final = "mcp-session-id"
+VERSION_HEADER: Final = "mcp-protocol-version"
+LAST_EVENT_ID: Final = "last-event-id"
+_VERSION_META_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+
+
+@final
+class RefusedError(Exception):
+    """The request is refused.
+
+    Args:
+        status: The HTTP status.
+        message: What is wrong and what to do about it.
+        code: The JSON-RPC error code.
+        data: More about it, for programs.
+        headers: Further response headers.
+        request_id: The JSON-RPC request that is refused, where there is one.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: int = INVALID_REQUEST,
+        data: object = None,
+        headers: Mapping[str, str] | None = None,
+        request_id: RequestId | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.body = _jsonrpc.error(request_id, code, message, data)
+
+
+@final
+class Headers:
+    """The headers of a request, by lower-case name."""
+
+    __slots__ = ("_values", "duplicates")
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        self._values: dict[str, str] = {}
+        self.duplicates: set[str] = set()
+        """Names that came more than once."""
+        for name, value in raw:
+            key = name.decode("latin-1").lower()
+            if key in self._values:
+                self.duplicates.add(key)
+                # RFC 9110, section 5.3: a repeated field is one list.
+                self._values[key] += ", " + value.decode("latin-1").strip()
+            else:
+                # RFC 9110, section 5.5: surrounding white space is not part of the value.
+                self._values[key] = value.decode("latin-1").strip()
+
+    def get(self, name: str) -> str | None:
+        """Return the value of a header, or ``None``."""
+        return self._values.get(name)
+
+    def as_dict(self) -> dict[str, str]:
+        """Return all of them."""
+        return dict(self._values)
+
+    def accepts(self, *media_types: str) -> bool:
+        """Tell whether ``Accept`` admits all of these media types (RFC 9110, section 12.5.1)."""
+        accepted = {part.partition(";")[0].strip().lower() for part in self._values.get("accept", "").split(",")}
+        return "*/*" in accepted or all(
+            media_type in accepted or f"{media_type.partition('/')[0]}/*" in accepted for media_type in media_types
+        )
+
+    def content_length(self) -> int | None:
+        """Return the announced length of the body, or ``None``."""
+        value = self._values.get("content-length", "")
+        return int(value) if value.isascii() and value.isdigit() else None
+
+
+@final
+@attrs.frozen
+class HostPolicy:
+    """Which ``Host`` and ``Origin`` headers are let in, against DNS rebinding.
+
+    Names are compared whole, and with their port where one is given here.
+
+    Args:
+        hosts: Host names that are let in; ``None`` for any.
+        origins: Origins, such as ``https://app.example``, that are let in besides those of ``hosts``.
+    """
+
+    hosts: frozenset[str] | None = None
+    origins: frozenset[str] = frozenset()
+
+    def check(self, headers: Headers) -> None:
+        """Check a request.
+
+        Raises:
+            RefusedError: 403 for a foreign ``Origin`` ("Security Warning"), 421 for a foreign ``Host``.
+        """
+        if self.hosts is None:
+            return
+        host = headers.get("host")
+        if host is None or not self._knows(host):
+            raise RefusedError(421, "Misdirected request: this server does not answer to that Host")
+        origin = headers.get("origin")
+        if origin is not None and origin not in self.origins:
+            scheme, separator, authority = origin.partition("://")
+            if not separator or scheme not in {"http", "https"} or not self._knows(authority):
+                raise RefusedError(403, "Forbidden: this Origin may not use the server")
+
+    def _knows(self, authority: str) -> bool:
+        assert self.hosts is not None
+        name, _, port = authority.lower().rpartition(":")
+        if not name or not (port.isascii() and port.isdigit()):
+            name = authority.lower()
+        return name in self.hosts or authority.lower() in self.hosts
+
+
+LOOPBACK_ONLY: Final = HostPolicy(frozenset({"127.0.0.1", "localhost", "[::1]"}))
+"""The policy for a server that listens on a loopback address."""
+
+
+def check_method(method: str) -> None:
+    """Refuse what is neither POST, GET nor DELETE.
+
+    Raises:
+        RefusedError: 405, with ``Allow``.
+    """
+    if method not in {"POST", "GET", "DELETE"}:
+        raise method_not_allowed("GET, POST, DELETE")
+
+
+def method_not_allowed(allow: str) -> RefusedError:
+    """Make the refusal of a method (RFC 9110, section 15.5.6)."""
+    return RefusedError(405, f"Method not allowed; use {allow}", headers={"allow": allow})
+
+
+def check_post(headers: Headers) -> None:
+    """Check what every POST must say ("Sending Messages to the Server").
+
+    Raises:
+        RefusedError: 406 or 415.
+    """
+    if not headers.accepts(JSON, SSE):
+        raise RefusedError(406, f"Not acceptable: a client must accept both {JSON} and {SSE}")
+    content_type = (headers.get("content-type") or "").partition(";")[0].strip().lower()
+    if content_type != JSON:
+        raise RefusedError(415, f"Unsupported media type: Content-Type must be {JSON}")
+
+
+def check_get(headers: Headers) -> None:
+    """Check what every GET must say ("Listening for Messages from the Server").
+
+    Raises:
+        RefusedError: 406.
+    """
+    if not headers.accepts(SSE):
+        raise RefusedError(406, f"Not acceptable: a client must accept {SSE}")
+
+
+def read_body(body: bytes | bytearray) -> Message | list[Message]:
+    """Read the body of a POST.
+
+    Raises:
+        RefusedError: 400: it is no JSON-RPC message.
+    """
+    try:
+        return _jsonrpc.parse(body)
+    except _jsonrpc.MalformedMessageError as exc:
+        raise RefusedError(400, str(exc), code=exc.code, request_id=exc.request_id) from None
+
+
+def has_envelope(message: Message) -> bool:
+    """Tell whether a message says of itself that it belongs to the era without a handshake.
+
+    2026-07-28, "Per-request protocol fields": the key is reserved, so no older client sends it.
+    """
+    if isinstance(message, _jsonrpc.Answer) or not message.params:
+        return False
+    meta: Any = message.params.get("_meta")
+    return isinstance(meta, dict) and _VERSION_META_KEY in meta
+
+
+def goodbye(request_id: RequestId, reason: CloseReason) -> bytes:
+    """Write the answer to a request that cannot be finished, with the reason."""
+    if reason is CloseReason.CANCELLED:
+        return _jsonrpc.error(request_id, _jsonrpc.REQUEST_CANCELLED, "Request cancelled")
+    return _jsonrpc.error(
+        request_id,
+        _jsonrpc.CONNECTION_CLOSED,
+        f"The request was not finished, because its session or stream has ended: {reason}",
+        {"reason": str(reason)},
+    )
