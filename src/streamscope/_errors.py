@@ -147,7 +147,7 @@ class LimitError(Exception):
         self.value = value
 
     def __str__(self) -> str:
-        return f"{self.limit}={self.value:g} is reached"
+        return f"{self.limit}={self.value:.12g} is reached"
 
 
 @final

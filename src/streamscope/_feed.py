@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable
 from typing import Final, final
 
@@ -20,6 +21,8 @@ class Feed:
 
     def __init__(self, instruments: Iterable[Instrument]) -> None:
         self._instruments: dict[Instrument, None] = dict.fromkeys(instruments)
+        self._pending: deque[Change | None] = deque()
+        self._publishing = False
 
     def __bool__(self) -> bool:
         """Whether anybody listens."""
@@ -34,8 +37,36 @@ class Feed:
         self._instruments.pop(instrument, None)
 
     def publish(self, change: Change) -> None:
-        """Tell every instrument of a change."""
-        for instrument in list(self._instruments):
+        """Tell every instrument of a change.
+
+        What an instrument changes while it is told, all are told afterwards, so
+        that all see the same order.
+        """
+        self._pending.append(change)
+        self._tell()
+
+    def finish(self) -> None:
+        """Tell the watchers that no change will follow."""
+        self._pending.append(None)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._publishing:
+            return
+        self._publishing = True
+        try:
+            while self._pending:
+                change = self._pending.popleft()
+                for instrument in list(self._instruments):
+                    self._tell_one(instrument, change)
+        finally:
+            self._publishing = False
+
+    def _tell_one(self, instrument: Instrument, change: Change | None) -> None:
+        if change is None:
+            if isinstance(instrument, Watcher):
+                instrument.finish()
+        elif instrument in self._instruments:  # and was not removed by the one before it
             try:
                 instrument.changed(change)
             except Exception:
@@ -74,6 +105,10 @@ class Watcher(trio.abc.ReceiveChannel[Change], Instrument):
             trio.EndOfChannel: The manager has closed, and this was all.
             trio.ClosedResourceError: This watcher was closed.
         """
+        await trio.lowlevel.checkpoint()
+        if self._missed and not self._receive.statistics().current_buffer_used:
+            missed, self._missed = self._missed, 0
+            return ChangesMissed(missed)
         return await self._receive.receive()
 
     def finish(self) -> None:
@@ -84,6 +119,7 @@ class Watcher(trio.abc.ReceiveChannel[Change], Instrument):
     def close(self) -> None:
         """Stop watching. Idempotent, and not a checkpoint."""
         self.finish()
+        self._missed = 0
         self._receive.close()
 
     async def aclose(self) -> None:

@@ -31,8 +31,8 @@ class IdleDeadline:
 
     @property
     def expired(self) -> bool:
-        """Whether the maximum age was reached."""
-        return trio.current_time() >= self._expires
+        """Whether the maximum age was reached, and no time-out before it."""
+        return self._scope.deadline == self._expires <= trio.current_time()
 
     def hold(self) -> None:
         """Keep the scope from being idle, until as many releases."""

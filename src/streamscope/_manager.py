@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final, TypeVarTuple, Unpack, final
 
-import attrs
 import trio
 
 from ._changes import Change, SessionClosed, SessionOpened
+from ._clock import now, reading_time
 from ._errors import ManagerClosedError, UnknownSessionError
 from ._feed import Feed, Watcher
 from ._ids import SessionId
@@ -21,7 +21,7 @@ from ._reasons import CloseReason
 from ._session import OpenSession, Session
 from ._start import start_scope
 from ._statistics import SessionManagerStatistics
-from ._streams import StreamManager, now, reading_time
+from ._streams import StreamManager
 from .abc import EventLog, Instrument
 
 Ts = TypeVarTuple("Ts")
@@ -64,17 +64,12 @@ class SessionManager:
             streams = StreamManager(log=log)
         elif log is not None:
             raise ValueError("give the log to the stream manager, or leave the stream manager out")
-        elif streams.declared or streams.registry.streams:
-            raise ValueError("the stream manager is in use already")
-        streams.declared = True
-        streams.registry.limits = attrs.evolve(streams.registry.limits, **limits)
         self.nursery = nursery
         """Where started sessions and streams run."""
         self.streams = streams
         """The streams of all sessions."""
-        self._registry = streams.registry
+        self._registry = streams._adopt(limits)
         self._feed = Feed(instruments)
-        self._watchers: list[Watcher] = []
         self._recent: deque[SessionClosed] = deque(maxlen=_RECENT)
         self._reason: CloseReason | None = None
         self._quiet = trio.Event()
@@ -121,7 +116,7 @@ class SessionManager:
         )
         session = Session(self, self._registry, record, trio.CancelScope())
         if self._feed:
-            self.publish(SessionOpened(session.metadata))
+            self._publish(SessionOpened(session.metadata))
         return session
 
     async def start_session(
@@ -145,6 +140,10 @@ class SessionManager:
             The same as entering `open_session`.
         """
         opening = self.open_session(principal=principal, session_id=session_id, connection_info=connection_info)
+        if self._reason is not None:
+            # The nursery may be closed by now, and would say so instead.
+            await trio.lowlevel.checkpoint()
+            raise ManagerClosedError
         if async_fn is None:
             return await start_scope(self.nursery, opening, _live)
         return await start_scope(self.nursery, opening, async_fn, *args)
@@ -161,7 +160,7 @@ class SessionManager:
         record = self._registry.sessions.get(session_id)
         if record is None or record.principal != principal or not isinstance(record.owner, Session):
             raise UnknownSessionError
-        if record.owner.refusal() is not None:
+        if record.owner._refusal() is not None:
             raise UnknownSessionError
         return record.owner
 
@@ -195,7 +194,8 @@ class SessionManager:
             buffer: Changes that wait for a slow watcher. More are missed, and counted in a `ChangesMissed`.
         """
         watcher = Watcher(self._feed, buffer)
-        self._watchers.append(watcher)
+        if self._quiet.is_set():
+            watcher.finish()
         return watcher
 
     def add_instrument(self, instrument: Instrument) -> None:
@@ -222,8 +222,12 @@ class SessionManager:
     def _stop(self, reason: CloseReason) -> None:
         if self._reason is None:
             self._reason = reason
-        if not self._registry.sessions:
+        self._check_quiet()
+
+    def _check_quiet(self) -> None:
+        if self._reason is not None and not self._registry.sessions and not self._quiet.is_set():
             self._quiet.set()
+            self._feed.finish()
 
     async def wait_closed(self) -> None:
         """Wait until the manager was closed and its last session has ended. Always a checkpoint."""
@@ -239,7 +243,8 @@ class SessionManager:
         """
         self._stop(CloseReason.SHUTDOWN)
         if self._registry.working:
-            self._work_done = trio.Event()
+            if self._work_done is None:
+                self._work_done = trio.Event()
             with trio.move_on_after(grace):
                 await self._work_done.wait()
         self.close()
@@ -247,25 +252,24 @@ class SessionManager:
 
     # What sessions tell
 
-    def observed(self) -> bool:
+    def _observed(self) -> bool:
         """Whether anybody wants to know."""
         return bool(self._feed)
 
-    def publish(self, change: Change) -> None:
+    def _publish(self, change: Change) -> None:
         """Tell all observers of a change."""
         self._feed.publish(change)
 
-    def stream_over(self) -> None:
+    def _stream_over(self) -> None:
         """Take note of a stream's end."""
         if self._work_done is not None and not self._registry.working:
             self._work_done.set()
 
-    def session_over(self, session: Session) -> None:
+    def _session_over(self, session: Session) -> None:
         """Take note of a session's end."""
         self.streams.log.discard_session(session.id)
         metadata = session.metadata
         change = SessionClosed(metadata, metadata.reason or CloseReason.COMPLETED)
         self._recent.append(change)
-        self.publish(change)
-        if self._reason is not None and not self._registry.sessions:
-            self._quiet.set()
+        self._publish(change)
+        self._check_quiet()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Unpack, final
+from typing import Any, Final, Unpack, final
 
 import trio
 
@@ -12,6 +13,8 @@ from ._limits import LimitOptions
 from ._manager import SessionManager
 from ._streams import StreamManager
 from .abc import EventLog, Instrument
+
+logger: Final = logging.getLogger("streamscope")
 
 
 @final
@@ -32,7 +35,11 @@ class OpenSessionManager:
         await trio.lowlevel.checkpoint()
         self._nursery = trio.open_nursery()
         nursery = await self._nursery.__aenter__()
-        self._sessions = self._make(nursery)
+        try:
+            self._sessions = self._make(nursery)
+        except BaseException:
+            await self._nursery.__aexit__(None, None, None)
+            raise
         return self._sessions
 
     @trio.lowlevel.enable_ki_protection
@@ -45,8 +52,25 @@ class OpenSessionManager:
         sessions = self._sessions
         assert sessions is not None
         sessions.close()
-        swallowed: bool | None = await self._nursery.__aexit__(exc_type, exc, traceback)
+        waits = True
+        try:
+            swallowed: bool | None = await self._nursery.__aexit__(exc_type, exc, traceback)
+        except RuntimeError:
+            # This very task has left a session open, and cannot end it while it waits here.
+            waits = False
+            raise
+        finally:
+            if waits:
+                await self._wait(sessions)
         return swallowed
+
+    async def _wait(self, sessions: SessionManager) -> None:
+        """Wait for the sessions that other tasks run."""
+        timeout = sessions.limits.drain_timeout
+        with trio.CancelScope(shield=True, relative_deadline=timeout):
+            await sessions.wait_closed()
+        if left := sessions.statistics().open_sessions:
+            logger.warning("%d sessions still run %g seconds after the end of their manager", left, timeout)
 
 
 def open_session_manager(
@@ -58,7 +82,8 @@ def open_session_manager(
 ) -> OpenSessionManager:
     """Run a session manager with a nursery of its own, for the length of an ``async with`` block.
 
-    Leaving the block ends all sessions, as ``shutdown``, and waits for them.
+    Leaving the block ends all sessions, as ``shutdown``, and waits for them; for those
+    that are run by tasks outside of the nursery, at most ``drain_timeout`` seconds.
     Like every nursery, and unlike everything else here, it may raise an exception group.
 
     Args:

@@ -22,17 +22,13 @@ from .abc import StreamLog
 _BATCH: Final = 64
 
 
-def _woken(_: object) -> trio.lowlevel.Abort:
-    return trio.lowlevel.Abort.SUCCEEDED
-
-
 class ReaderHost(Protocol):
     """What is told of readers: their session."""
 
-    async def find_log(self, stream_id: StreamId) -> StreamLog: ...
-    def reader_attached(self, reader: EventReader, *, supersede: bool) -> None: ...
-    def reader_moved(self, reader: EventReader) -> None: ...
-    def reader_detached(self, reader: EventReader, reason: CloseReason) -> None: ...
+    async def _find_log(self, stream_id: StreamId) -> StreamLog: ...
+    def _reader_attached(self, reader: EventReader, *, supersede: bool) -> None: ...
+    def _reader_moved(self, reader: EventReader) -> None: ...
+    def _reader_detached(self, reader: EventReader, reason: CloseReason) -> None: ...
 
 
 @final
@@ -108,7 +104,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
             self._busy = False
         events = [self._batch.popleft() for _ in range(min(limit, len(self._batch)))]
         self._after = events[-1].seq
-        self._host.reader_moved(self)
+        self._host._reader_moved(self)
         return events
 
     async def _fill(self) -> None:
@@ -129,12 +125,15 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
                 await self._park()
                 self._check()
 
+    @trio.lowlevel.enable_ki_protection
     async def _park(self) -> None:
         self._task = trio.lowlevel.current_task()
-        try:
-            await trio.lowlevel.wait_task_rescheduled(_woken)
-        finally:
-            self._task = None
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        # The task is on its way from here on: news must not schedule it a second time.
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def _check(self) -> None:
         if self._reason is not None:
@@ -184,13 +183,13 @@ class OpenReader:
     async def __aenter__(self) -> EventReader:
         if self._reader is not None:
             raise RuntimeError("open_reader() can be entered only once")
-        log = await self._host.find_log(self._stream_id)
+        log = await self._host._find_log(self._stream_id)
         if self._after > log.last:
             raise UnknownEventError(self._stream_id, self._after)
         if self._after + 1 < log.first:
             raise EventsExpiredError(self._stream_id, self._after, log.first)
         reader = self._reader = EventReader(self._host, self._stream_id, log, self._after)
-        self._host.reader_attached(reader, supersede=self._supersede)
+        self._host._reader_attached(reader, supersede=self._supersede)
         return reader
 
     @trio.lowlevel.enable_ki_protection
@@ -204,4 +203,4 @@ class OpenReader:
         assert reader is not None
         over = CloseReason.COMPLETED if reader.finished else CloseReason.DISCONNECTED
         reader.close()
-        self._host.reader_detached(reader, reader.reason or over)
+        self._host._reader_detached(reader, reader.reason or over)

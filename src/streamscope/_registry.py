@@ -50,9 +50,9 @@ class SessionOwner(Protocol):
     The registry keeps it beside the session, and never calls it.
     """
 
-    def refusal(self) -> CloseReason | None: ...
-    def stream_opened(self, stream: StreamRecord) -> None: ...
-    def stream_closed(self, stream: StreamRecord, *, last: bool) -> None: ...
+    def _refusal(self) -> CloseReason | None: ...
+    def _stream_opened(self, stream: StreamRecord) -> None: ...
+    def _stream_closed(self, stream: StreamRecord, *, last: bool) -> None: ...
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -115,6 +115,7 @@ class StreamRecord(Record):
     kind: str
     scope: Cancellable | None
     holds_session: bool
+    handle: object = None
     event_count: int = 0
     byte_count: int = 0
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeVarTuple, final
 import trio
 
 from ._changes import Change, ReaderAttached, ReaderDetached, StreamClosed, StreamOpened
-from ._errors import SessionClosedError
+from ._errors import SessionClosedError, UnknownStreamError
 from ._idle import IdleDeadline
 from ._ids import SessionId, StreamId
 from ._metadata import SessionMetadata
@@ -33,23 +33,23 @@ class SessionHost(Protocol):
     nursery: trio.Nursery
     streams: StreamManager
 
-    def observed(self) -> bool: ...
-    def publish(self, change: Change) -> None: ...
-    def stream_over(self) -> None: ...
-    def session_over(self, session: Session) -> None: ...
+    def _observed(self) -> bool: ...
+    def _publish(self, change: Change) -> None: ...
+    def _stream_over(self) -> None: ...
+    def _session_over(self, session: Session) -> None: ...
 
 
 @final
 class Session:
     """An open session. Get one from ``async with sessions.open_session()`` or ``await sessions.start_session()``."""
 
-    __slots__ = ("_closed", "_host", "_idle", "_left", "_readers", "_record", "_registry", "scope")
+    __slots__ = ("_closed", "_host", "_idle", "_left", "_readers", "_record", "_registry", "_scope")
 
     def __init__(self, host: SessionHost, registry: Registry, record: SessionRecord, scope: trio.CancelScope) -> None:
         self._host = host
         self._registry = registry
         self._record = record
-        self.scope = scope
+        self._scope = scope
         self._closed: trio.Event | None = None
         self._left = False
         self._readers: dict[StreamId, list[EventReader]] = {}
@@ -74,18 +74,18 @@ class Session:
 
     @property
     def reason(self) -> CloseReason | None:
-        """Why the session is closing or has ended; ``None`` while it is open."""
-        return self._record.reason
+        """Why the session takes no streams any more; ``None`` while it does."""
+        return self._refusal()
 
     @property
     def metadata(self) -> SessionMetadata:
         """A snapshot of what is known of the session."""
-        return self._record.snapshot(trio.current_time())
+        return self._record.snapshot(reading_time(self._record))
 
     @property
     def streams(self) -> list[StreamId]:
         """The session's open streams, the oldest first."""
-        return [record.id for record in self._record.streams]
+        return [record.id for record in list(self._record.streams)]
 
     # Streams
 
@@ -98,13 +98,22 @@ class Session:
         idle_timeout: float = math.inf,
     ) -> OpenStream:
         """Open a stream for the length of a block; see `StreamManager.open_stream`."""
-        return self._host.streams.open_stream(
+        opening = self._host.streams.open_stream(
             self.id,
             kind=kind,
             connection_info=connection_info,
             holds_session=holds_session,
             idle_timeout=idle_timeout,
         )
+        return opening.guarded(self._check_there)
+
+    def _check_there(self) -> None:
+        # Once it has ended, its identifier may be unknown, or that of another session.
+        if self._record.state is State.CLOSED:
+            raise self._ended()
+
+    def _ended(self) -> SessionClosedError:
+        return SessionClosedError(self.id, self._refusal() or CloseReason.COMPLETED)
 
     async def start_stream(
         self,
@@ -130,6 +139,10 @@ class Session:
         opening = self.open_stream(
             kind=kind, connection_info=connection_info, holds_session=holds_session, idle_timeout=idle_timeout
         )
+        if self._record.state is not State.OPEN:
+            # The nursery may be closed by now, and would say so instead.
+            await trio.lowlevel.checkpoint()
+            raise self._ended()
         return await start_scope(self._host.nursery, opening, async_fn, *args)
 
     def open_reader(self, stream_id: StreamId, *, after: int = 0, supersede: bool = False) -> OpenReader:
@@ -159,8 +172,9 @@ class Session:
 
     def touch(self) -> None:
         """Note that something happened, so that the session is not idle."""
+        at = now()
         self._registry.claim()
-        self._record.last_activity = trio.current_time()
+        self._record.last_activity = at
         self._idle.touch()
 
     def close(self, reason: CloseReason = CloseReason.CANCELLED) -> None:
@@ -170,7 +184,7 @@ class Session:
             reason: Why. The first reason stays.
         """
         self._end_streams(reason)
-        self.scope.cancel(reason=f"session ended: {self._record.reason}")
+        self._scope.cancel(reason=f"session ended: {self._record.reason}")
 
     async def wait_closed(self) -> None:
         """Wait until the session and all of its streams have ended. Always a checkpoint."""
@@ -181,16 +195,20 @@ class Session:
             self._closed = trio.Event()
         await self._closed.wait()
 
-    def begin_to_leave(self, exc: BaseException | None) -> None:
+    def _begin_to_leave(self, exc: BaseException | None) -> None:
         """Begin to end the session because its block is being left."""
-        reason = end_reason(exc, self.scope)
+        reason = end_reason(exc, self._scope)
         self._end_streams(self._deadline_reason() if reason is CloseReason.IDLE else reason)
 
-    async def drain(self) -> None:
-        """Wait until the session's streams have unwound, shielded, for at most ``drain_timeout`` seconds."""
+    def _leave(self) -> None:
+        """Take the session out: now, or with its last stream."""
         self._left = True
         if not self._record.streams:
             self._discharge()
+
+    async def _drain(self) -> None:
+        """Wait until the session's streams have unwound, shielded, for at most ``drain_timeout`` seconds."""
+        if not self._record.streams:
             return
         timeout = self._registry.limits.drain_timeout
         with trio.CancelScope(shield=True, relative_deadline=timeout):
@@ -200,40 +218,41 @@ class Session:
 
     def _end_streams(self, reason: CloseReason) -> None:
         for stream in self._registry.close_session(self._record, reason):
-            self._host.streams.end_stream(stream, reason)
+            self._host.streams._end(stream, reason)
 
     def _discharge(self) -> None:
         self._registry.discharge_session(self._record)
-        self._host.session_over(self)
+        self._host._session_over(self)
         if self._closed is not None:
             self._closed.set()
 
     # What the stream manager tells
 
-    def refusal(self) -> CloseReason | None:
+    def _refusal(self) -> CloseReason | None:
         """Say why the session takes no streams, or ``None`` where it does.
 
         A deadline may have passed before the session's own task could run.
         """
-        if self._record.state is State.OPEN and self.scope.cancel_called:
+        reason = self._record.reason
+        if reason is None and self._scope.deadline != math.inf and reading_time(self._record) >= self._scope.deadline:
             return self._deadline_reason()
-        return self._record.reason
+        return reason
 
-    def stream_opened(self, stream: StreamRecord) -> None:
+    def _stream_opened(self, stream: StreamRecord) -> None:
         """Take note of a new stream."""
         if stream.holds_session:
             self._idle.hold()
-        if self._host.observed():
-            self._host.publish(StreamOpened(stream.snapshot(stream.created)))
+        if self._host._observed():
+            self._host._publish(StreamOpened(stream.snapshot(stream.created)))
 
-    def stream_closed(self, stream: StreamRecord, *, last: bool) -> None:
+    def _stream_closed(self, stream: StreamRecord, *, last: bool) -> None:
         """Take note of a stream's end."""
         if stream.holds_session:
             self._idle.release()
-        if self._host.observed():
+        if self._host._observed():
             assert stream.reason is not None
-            self._host.publish(StreamClosed(stream.snapshot(trio.current_time()), stream.reason))
-        self._host.stream_over()
+            self._host._publish(StreamClosed(stream.snapshot(trio.current_time()), stream.reason))
+        self._host._stream_over()
         if last and self._left:
             self._discharge()
 
@@ -242,14 +261,19 @@ class Session:
 
     # What readers tell
 
-    async def find_log(self, stream_id: StreamId) -> StreamLog:
+    async def _find_log(self, stream_id: StreamId) -> StreamLog:
         """Find the events of one of the session's streams. Always a checkpoint."""
-        log = await self._host.streams.log.find_stream(self.id, stream_id)
-        if self._record.state is not State.OPEN:
-            raise SessionClosedError(self.id, self._record.reason or CloseReason.COMPLETED)
+        try:
+            log = await self._host.streams.log.find_stream(self.id, stream_id)
+        except UnknownStreamError:
+            if self._refusal() is not None:
+                raise self._ended() from None
+            raise
+        if self._refusal() is not None:
+            raise self._ended()
         return log
 
-    def reader_attached(self, reader: EventReader, *, supersede: bool) -> None:
+    def _reader_attached(self, reader: EventReader, *, supersede: bool) -> None:
         """Take note of a new reader."""
         others = self._readers.setdefault(reader.stream_id, [])
         if supersede:
@@ -258,16 +282,16 @@ class Session:
         others.append(reader)
         self._idle.hold()
         if (stream := self._host.streams.get_stream(reader.stream_id)) is not None:
-            stream.reader_attached()
-        if self._host.observed():
-            self._host.publish(ReaderAttached(self.metadata, reader.position))
+            stream._reader_attached()
+        if self._host._observed():
+            self._host._publish(ReaderAttached(self.metadata, reader.position))
 
-    def reader_moved(self, reader: EventReader) -> None:
+    def _reader_moved(self, reader: EventReader) -> None:
         """Take note of a reader's progress."""
         if (stream := self._host.streams.get_stream(reader.stream_id)) is not None:
             stream.touch()
 
-    def reader_detached(self, reader: EventReader, reason: CloseReason) -> None:
+    def _reader_detached(self, reader: EventReader, reason: CloseReason) -> None:
         """Take note of a reader's end."""
         others = self._readers[reader.stream_id]
         others.remove(reader)
@@ -275,9 +299,9 @@ class Session:
             del self._readers[reader.stream_id]
         self._idle.release()
         if (stream := self._host.streams.get_stream(reader.stream_id)) is not None:
-            stream.reader_detached()
-        if self._host.observed():
-            self._host.publish(ReaderDetached(self.metadata, reader.position, reason))
+            stream._reader_detached()
+        if self._host._observed():
+            self._host._publish(ReaderDetached(self.metadata, reader.position, reason))
 
 
 @final
@@ -300,7 +324,7 @@ class OpenSession:
             raise RuntimeError("open_session() can be entered only once")
         await trio.lowlevel.checkpoint()
         session = self._session = self._enter()
-        session.scope.__enter__()
+        session._scope.__enter__()
         return session
 
     @trio.lowlevel.enable_ki_protection
@@ -312,9 +336,15 @@ class OpenSession:
     ) -> bool | None:
         session = self._session
         assert session is not None
-        session.begin_to_leave(exc)
+        session._begin_to_leave(exc)
+        waits = True
         try:
-            # Raises RuntimeError where this very task has left a stream of the session open.
-            return session.scope.__exit__(exc_type, exc, traceback)
+            return session._scope.__exit__(exc_type, exc, traceback)
+        except RuntimeError:
+            # This very task has left a stream of the session open, and cannot end it while it waits here.
+            waits = False
+            raise
         finally:
-            await session.drain()
+            session._leave()
+            if waits:
+                await session._drain()

@@ -20,6 +20,7 @@ from typing import cast, final
 
 import trio
 
+from ._clock import now, reading_time
 from ._errors import SessionClosedError
 from ._idle import IdleDeadline
 from ._ids import EventId, SessionId, StreamId
@@ -68,7 +69,7 @@ class Stream:
     @property
     def metadata(self) -> StreamMetadata:
         """A snapshot of what is known of the stream."""
-        return self._record.snapshot(trio.current_time())
+        return self._record.snapshot(reading_time(self._record))
 
     @property
     def log(self) -> StreamLog:
@@ -106,8 +107,9 @@ class Stream:
 
     def touch(self) -> None:
         """Note that something happened on the stream, so that it is not idle."""
+        at = now()
         self._registry.claim()
-        self._registry.touch(self._record, trio.current_time())
+        self._registry.touch(self._record, at)
         if self._idle is not None:
             self._idle.touch()
 
@@ -120,13 +122,13 @@ class Stream:
         if self._registry.close_stream(self._record, reason):
             self._scope.cancel(reason=f"stream ended: {reason}")
 
-    def reader_attached(self) -> None:
+    def _reader_attached(self) -> None:
         """Note that a reader reads the stream's events, so that it is not idle."""
         if self._idle is not None:
             self._idle.hold()
 
-    def reader_detached(self) -> None:
-        """Undo `reader_attached`."""
+    def _reader_detached(self) -> None:
+        """Undo ``_reader_attached()``."""
         if self._idle is not None:
             self._idle.release()
 
@@ -147,13 +149,24 @@ class OpenStream:
         self._leave = leave
         self._stream: Stream | None = None
 
+    def guarded(self, guard: Callable[[], None]) -> OpenStream:
+        """Have ``guard`` called first: what it raises, entering raises."""
+        enter = self._enter
+
+        def guarded_enter() -> Stream:
+            guard()
+            return enter()
+
+        self._enter = guarded_enter
+        return self
+
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Stream:
         if self._stream is not None:
             raise RuntimeError("open_stream() can be entered only once")
         await trio.lowlevel.checkpoint()
         stream = self._stream = self._enter()
-        stream._scope.__enter__()  # noqa: SLF001 - this class is the other half of Stream
+        stream._scope.__enter__()
         return stream
 
     @trio.lowlevel.enable_ki_protection
@@ -165,11 +178,15 @@ class OpenStream:
     ) -> bool | None:
         stream = self._stream
         assert stream is not None
-        scope = stream._scope  # noqa: SLF001 - see above
-        session = stream._record.session  # noqa: SLF001 - see above
-        self._leave(stream, end_reason(exc, scope))
-        swallowed = scope.__exit__(exc_type, exc, traceback)
-        if scope.cancelled_caught and session.state is not State.OPEN:
+        scope = stream._scope
+        session = stream._record.session
+        # Asked before leaving: a session that is known only by its streams goes with the last of them.
+        over = session.state is not State.OPEN
+        try:
+            self._leave(stream, end_reason(exc, scope))
+        finally:
+            swallowed = scope.__exit__(exc_type, exc, traceback)
+        if scope.cancelled_caught and over:
             raise SessionClosedError(session.id, session.reason or CloseReason.COMPLETED) from None
         return swallowed
 

@@ -7,40 +7,22 @@ import time
 from functools import partial
 from typing import final
 
+import attrs
 import trio
 
-from ._errors import SessionClosedError, WrongThreadError
+from ._clock import now, reading_time
+from ._errors import SessionClosedError
 from ._idle import IdleDeadline
 from ._ids import SessionId, StreamId
-from ._limits import Limits
+from ._limits import LimitOptions, Limits
 from ._memory import MemoryEventLog
 from ._metadata import StreamMetadata
-from ._reasons import CloseReason
-from ._registry import Record, Registry, StreamRecord
+from ._reasons import CloseReason, State
+from ._registry import Registry, StreamRecord
 from ._statistics import StreamManagerStatistics
 from ._stream import OpenStream, Stream
 from ._util import check_seconds
 from .abc import EventLog
-
-
-def now() -> float:
-    """Return the time of the event loop's clock.
-
-    Raises:
-        WrongThreadError: This thread runs no event loop.
-    """
-    try:
-        return trio.current_time()
-    except RuntimeError:
-        raise WrongThreadError from None
-
-
-def reading_time(record: Record) -> float:
-    """Return the time for a snapshot of ``record``, in any thread: by the time of day where no event loop runs."""
-    try:
-        return trio.current_time()
-    except RuntimeError:
-        return record.created + max(0.0, time.time() - record.created_at)
 
 
 @final
@@ -62,9 +44,16 @@ class StreamManager:
     def __init__(self, *, log: EventLog | None = None, max_streams_per_session: float = 10_000) -> None:
         self.log = MemoryEventLog() if log is None else log
         """Where the streams' events are kept."""
-        self.registry = Registry(Limits(max_streams_per_session=max_streams_per_session))
-        self._handles: dict[StreamId, Stream] = {}
-        self.declared = False
+        self._registry = Registry(Limits(max_streams_per_session=max_streams_per_session))
+        self._declared = False
+
+    def _adopt(self, limits: LimitOptions) -> Registry:
+        """Tie the streams to sessions that are opened as such, and hand out the registry."""
+        if self._declared or self._registry.streams:
+            raise ValueError("the stream manager is in use already")
+        self._registry.limits = attrs.evolve(self._registry.limits, **limits)
+        self._declared = True
+        return self._registry
 
     # Changing
 
@@ -113,17 +102,22 @@ class StreamManager:
     ) -> Stream:
         scope = trio.CancelScope()
         record = self._admit(session_id, kind, connection_info, scope, holds_session=holds_session)
-        stream = Stream(self.registry, record, scope, self.log.open_stream(session_id, record.id))
+        try:
+            log = self.log.open_stream(session_id, record.id)
+        except BaseException:
+            # Nobody has been told of the stream yet.
+            self._registry.discharge_stream(record, CloseReason.FAILED)
+            raise
+        stream = self._handles[record.id] = Stream(self._registry, record, scope, log)
         if idle_timeout != math.inf:
-            stream._idle = IdleDeadline(scope, idle_timeout)  # noqa: SLF001 - ours to set up
-            stream._idle.touch()  # noqa: SLF001 - see above
-        self._handles[record.id] = stream
+            stream._idle = IdleDeadline(scope, idle_timeout)
+            stream._idle.touch()
+        self._opened(record)
         return stream
 
     def _leave(self, stream: Stream, reason: CloseReason) -> None:
-        del self._handles[stream.id]
-        self._discharge(stream._record, reason)  # noqa: SLF001 - its record is ours
         stream.log.finish()
+        self._discharge(stream._record, reason)
 
     def register_stream(
         self,
@@ -152,7 +146,9 @@ class StreamManager:
             StreamLimitError: The session has as many streams as it may have.
             WrongThreadError: This is not the thread that runs Trio.
         """
-        return self._admit(session_id, kind, connection_info, scope, holds_session=True).id
+        record = self._admit(session_id, kind, connection_info, scope, holds_session=True)
+        self._opened(record)
+        return record.id
 
     def _admit(
         self,
@@ -164,10 +160,10 @@ class StreamManager:
         holds_session: bool,
     ) -> StreamRecord:
         at = now()
-        session = self.registry.sessions.get(session_id)
-        if session is not None and session.owner is not None and (reason := session.owner.refusal()) is not None:
+        session = self._registry.sessions.get(session_id)
+        if session is not None and session.owner is not None and (reason := session.owner._refusal()) is not None:
             raise SessionClosedError(session_id, reason)
-        record = self.registry.admit_stream(
+        return self._registry.admit_stream(
             session_id,
             now=at,
             wall=time.time(),
@@ -175,11 +171,12 @@ class StreamManager:
             connection_info=connection_info,
             scope=scope,
             holds_session=holds_session,
-            declared=self.declared,
+            declared=self._declared,
         )
+
+    def _opened(self, record: StreamRecord) -> None:
         if (owner := record.session.owner) is not None:
-            owner.stream_opened(record)
-        return record
+            owner._stream_opened(record)
 
     def unregister_stream(self, session_id: SessionId, stream_id: StreamId) -> None:
         """Take out a stream that `register_stream` has put in.
@@ -190,15 +187,15 @@ class StreamManager:
             WrongThreadError: This is not the thread that runs Trio.
         """
         now()
-        record = self.registry.find_stream(session_id, stream_id)
-        if stream_id in self._handles:
+        record = self._registry.find_stream(session_id, stream_id)
+        if record.handle is not None:
             raise RuntimeError(f"stream {stream_id} ends with its open_stream() block; to end it early, cancel it")
         self._discharge(record, CloseReason.COMPLETED)
 
     def _discharge(self, record: StreamRecord, reason: CloseReason) -> None:
-        last = self.registry.discharge_stream(record, reason)
+        last = self._registry.discharge_stream(record, reason)
         if (owner := record.session.owner) is not None:
-            owner.stream_closed(record, last=last)
+            owner._stream_closed(record, last=last)
 
     def cancel_stream(
         self, session_id: SessionId, stream_id: StreamId, reason: CloseReason = CloseReason.KILLED
@@ -210,9 +207,9 @@ class StreamManager:
             WrongThreadError: This is not the thread that runs Trio.
         """
         now()
-        record = self.registry.find_stream(session_id, stream_id)
-        if self.registry.close_stream(record, reason):
-            self.end_stream(record, reason)
+        record = self._registry.find_stream(session_id, stream_id)
+        if self._registry.close_stream(record, reason):
+            self._end(record, reason)
 
     def cleanup_inactive_streams(self, max_age: float) -> list[StreamId]:
         """End the streams on which nothing happened for more than ``max_age`` seconds.
@@ -231,45 +228,47 @@ class StreamManager:
         Raises:
             WrongThreadError: This is not the thread that runs Trio.
         """
-        expired = self.registry.expire_streams(now(), max_age)
+        expired = self._registry.expire_streams(now(), max_age)
         for record in expired:
-            self.end_stream(record, CloseReason.IDLE)
+            self._end(record, CloseReason.IDLE)
         return [record.id for record in expired]
 
-    def end_stream(self, record: StreamRecord, reason: CloseReason) -> None:
+    def _end(self, record: StreamRecord, reason: CloseReason) -> None:
         """Do to a stream that the registry has begun to close what has to be done."""
-        if record.scope is None:
-            self._discharge(record, reason)
-        else:
+        if record.scope is not None:
             record.scope.cancel(reason=f"stream ended: {reason}")
+        elif record.state is not State.CLOSED:
+            # An observer of another stream's end may have unregistered it by now.
+            self._discharge(record, reason)
 
     # Looking
 
     def get_session_streams(self, session_id: SessionId) -> list[StreamId]:
         """Return the open streams of a session, the oldest first; empty where it has none."""
-        session = self.registry.sessions.get(session_id)
+        session = self._registry.sessions.get(session_id)
         return [] if session is None else [record.id for record in list(session.streams)]
 
     def is_stream_active(self, stream_id: StreamId) -> bool:
         """Tell whether a stream is registered, which is: whether its scope is open."""
-        return stream_id in self.registry.streams
+        return stream_id in self._registry.streams
 
     def get_stream(self, stream_id: StreamId) -> Stream | None:
         """Return the stream of an ``open_stream()`` block that is being run, or ``None``."""
-        return self._handles.get(stream_id)
+        record = self._registry.streams.get(stream_id)
+        return record.handle if record is not None and isinstance(record.handle, Stream) else None
 
     def get_metadata(self, stream_id: StreamId) -> StreamMetadata | None:
         """Return a snapshot of an open stream, or ``None`` where there is none."""
-        record = self.registry.streams.get(stream_id)
+        record = self._registry.streams.get(stream_id)
         return None if record is None else record.snapshot(reading_time(record))
 
     def list_streams(self) -> list[StreamMetadata]:
         """Return a snapshot of every open stream, the oldest first."""
-        return [record.snapshot(reading_time(record)) for record in list(self.registry.streams.values())]
+        return [record.snapshot(reading_time(record)) for record in list(self._registry.streams.values())]
 
     def statistics(self) -> StreamManagerStatistics:
         """Count what the manager has seen."""
-        registry = self.registry
+        registry = self._registry
         return StreamManagerStatistics(
             open_streams=len(registry.streams),
             opened_streams=registry.opened_streams,

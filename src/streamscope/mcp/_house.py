@@ -95,7 +95,7 @@ class House:
             ManagerClosedError: The server is stopping.
         """
         session = self._implicit.get(principal)
-        if session is None or session.refusal() is not None:
+        if session is None or session.reason is not None:
             session = await self.sessions.start_session(self._shelter, principal=principal)
         return session
 
