@@ -11,6 +11,7 @@ from typing import Final, Protocol, TypeVarTuple, final
 import trio
 
 from ._changes import Change, ReaderAttached, ReaderDetached, StreamClosed, StreamOpened
+from ._clock import now, reading_time
 from ._errors import SessionClosedError, UnknownStreamError
 from ._idle import IdleDeadline
 from ._ids import SessionId, StreamId

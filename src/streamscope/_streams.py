@@ -108,7 +108,7 @@ class StreamManager:
             # Nobody has been told of the stream yet.
             self._registry.discharge_stream(record, CloseReason.FAILED)
             raise
-        stream = self._handles[record.id] = Stream(self._registry, record, scope, log)
+        stream = record.handle = Stream(self._registry, record, scope, log)
         if idle_timeout != math.inf:
             stream._idle = IdleDeadline(scope, idle_timeout)
             stream._idle.touch()
