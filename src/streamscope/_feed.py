@@ -118,9 +118,10 @@ class Watcher(trio.abc.ReceiveChannel[Change], Instrument):
 
     def close(self) -> None:
         """Stop watching. Idempotent, and not a checkpoint."""
-        self.finish()
-        self._missed = 0
+        # In this order: whoever waits here learns that this end was closed, not the other.
         self._receive.close()
+        self._missed = 0
+        self.finish()
 
     async def aclose(self) -> None:
         """Stop watching, and execute a checkpoint."""

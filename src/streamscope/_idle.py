@@ -21,11 +21,11 @@ class IdleDeadline:
         expires: The time at which it ends in any case.
     """
 
-    __slots__ = ("_expires", "_scope", "_timeout", "holds")
+    __slots__ = ("_expires", "_scope", "holds", "timeout")
 
     def __init__(self, scope: trio.CancelScope, timeout: float, expires: float = math.inf) -> None:
         self._scope = scope
-        self._timeout = timeout
+        self.timeout = timeout
         self._expires = expires
         self.holds = 0
 
@@ -38,7 +38,7 @@ class IdleDeadline:
         """Keep the scope from being idle, until as many releases."""
         self.holds += 1
         if self.holds == 1:
-            self._scope.deadline = self._expires
+            self._move(self._expires)
 
     def release(self) -> None:
         """Undo one hold."""
@@ -48,4 +48,9 @@ class IdleDeadline:
     def touch(self) -> None:
         """Count the time-out from now."""
         if not self.holds:
-            self._scope.deadline = min(trio.current_time() + self._timeout, self._expires)
+            self._move(min(trio.current_time() + self.timeout, self._expires))
+
+    def _move(self, deadline: float) -> None:
+        # One that has passed stays: the scope is cancelled, or about to be.
+        if trio.current_time() < self._scope.deadline:
+            self._scope.deadline = deadline

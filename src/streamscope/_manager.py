@@ -139,14 +139,15 @@ class SessionManager:
         Raises:
             The same as entering `open_session`.
         """
+        session_id = session_id or SessionId.new()
         opening = self.open_session(principal=principal, session_id=session_id, connection_info=connection_info)
         if self._reason is not None:
             # The nursery may be closed by now, and would say so instead.
             await trio.lowlevel.checkpoint()
             raise ManagerClosedError
         if async_fn is None:
-            return await start_scope(self.nursery, opening, _live)
-        return await start_scope(self.nursery, opening, async_fn, *args)
+            return await start_scope(self.nursery, session_id, opening, _live)
+        return await start_scope(self.nursery, session_id, opening, async_fn, *args)
 
     # Finding
 

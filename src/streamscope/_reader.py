@@ -51,6 +51,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self._busy = False
         self._news = False
         self._closed = False
+        self._until: int | None = None
         self._reason: CloseReason | None = None
         log.attach(self._wake)
 
@@ -92,8 +93,11 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
             At least one event.
 
         Raises:
+            ValueError: The limit is below 1.
             The same as `receive`.
         """
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit!r}")
         if self._busy:
             raise trio.BusyResourceError("another task is receiving from this reader")
         self._check()
@@ -109,11 +113,11 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
 
     async def _fill(self) -> None:
         """See to it that there is at least one event in the batch."""
-        if self._batch or self._finished:
+        if self._batch or self._over():
             await trio.lowlevel.checkpoint()
             self._check()
         while not self._batch:
-            if self._finished:
+            if self._over():
                 raise trio.EndOfChannel
             self._news = False
             batch = await self._log.read(self._after, _BATCH)
@@ -124,6 +128,9 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
             if not (self._batch or self._finished or self._news):
                 await self._park()
                 self._check()
+
+    def _over(self) -> bool:
+        return self._finished or (self._until is not None and self._after >= self._until)
 
     @trio.lowlevel.enable_ki_protection
     async def _park(self) -> None:
@@ -146,6 +153,12 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         if self._task is not None:
             task, self._task = self._task, None
             trio.lowlevel.reschedule(task)
+
+    def stop(self) -> None:
+        """Have the reader receive what is there now, and then end as if the stream had ended. Idempotent."""
+        if self._until is None:
+            self._until = self._log.last
+            self._wake()
 
     def end(self, reason: CloseReason) -> None:
         """End the reader from outside: whoever receives from it gets `ReaderClosedError`. Idempotent."""

@@ -70,6 +70,7 @@ class Record:
         """Take a step in the scope's life; the first reason stays."""
         if state not in TRANSITIONS[self.state]:
             raise RuntimeError(f"{self.state.value} cannot become {state.value}")
+        # Another thread may take a snapshot between these two; it takes what has no reason yet for open.
         self.state = state
         if self.reason is None:
             self.reason = reason
@@ -92,15 +93,16 @@ class SessionRecord(Record):
 
     def snapshot(self, now: float) -> SessionMetadata:
         """Return what is known of the session at ``now``."""
+        reason = self.reason  # see move()
         return SessionMetadata(
             session_id=self.id,
             principal=self.principal,
             connection_info=self.connection_info,
-            state=self.state,
-            reason=self.reason,
+            state=self.state if reason else State.OPEN,
+            reason=reason,
             created_at=utc(self.created_at),
             age=now - self.created,
-            idle=now - self.last_activity,
+            idle=max(0.0, now - self.last_activity),
             stream_count=len(self.streams),
         )
 
@@ -121,17 +123,18 @@ class StreamRecord(Record):
 
     def snapshot(self, now: float) -> StreamMetadata:
         """Return what is known of the stream at ``now``."""
+        reason = self.reason  # see move()
         return StreamMetadata(
             stream_id=self.id,
             session_id=self.session.id,
             principal=self.session.principal,
             kind=self.kind,
             connection_info=self.connection_info,
-            state=self.state,
-            reason=self.reason,
+            state=self.state if reason else State.OPEN,
+            reason=reason,
             created_at=utc(self.created_at),
             age=now - self.created,
-            idle=now - self.last_activity,
+            idle=max(0.0, now - self.last_activity),
             event_count=self.event_count,
             byte_count=self.byte_count,
         )

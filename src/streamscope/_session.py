@@ -22,6 +22,7 @@ from ._registry import Registry, SessionRecord, StreamRecord
 from ._start import start_scope
 from ._stream import OpenStream, Stream, end_reason
 from ._streams import StreamManager
+from ._util import check_seconds
 from .abc import StreamLog
 
 logger: Final = logging.getLogger("streamscope")
@@ -77,6 +78,17 @@ class Session:
     def reason(self) -> CloseReason | None:
         """Why the session takes no streams any more; ``None`` while it does."""
         return self._refusal()
+
+    @property
+    def idle_timeout(self) -> float:
+        """Seconds without a hold after which the session ends; at first, that of the manager's limits."""
+        return self._idle.timeout
+
+    @idle_timeout.setter
+    def idle_timeout(self, seconds: float) -> None:
+        if seconds != self._idle.timeout:
+            self._idle.timeout = check_seconds("idle_timeout", seconds)
+            self._idle.touch()
 
     @property
     def metadata(self) -> SessionMetadata:
@@ -144,7 +156,7 @@ class Session:
             # The nursery may be closed by now, and would say so instead.
             await trio.lowlevel.checkpoint()
             raise self._ended()
-        return await start_scope(self._host.nursery, opening, async_fn, *args)
+        return await start_scope(self._host.nursery, self.id, opening, async_fn, *args)
 
     def open_reader(self, stream_id: StreamId, *, after: int = 0, supersede: bool = False) -> OpenReader:
         """Read a stream's events for the length of a block: ``async with session.open_reader(id) as reader``.

@@ -10,6 +10,7 @@ from typing import Final, TypeVar, TypeVarTuple
 import trio
 
 from ._errors import SessionClosedError
+from ._ids import SessionId
 
 logger: Final = logging.getLogger("streamscope")
 T = TypeVar("T")
@@ -18,6 +19,7 @@ Ts = TypeVarTuple("Ts")
 
 async def start_scope(
     nursery: trio.Nursery,
+    session_id: SessionId,
     opening: AbstractAsyncContextManager[T, bool | None],
     body: Callable[[T, *Ts], Awaitable[object]],
     *args: *Ts,
@@ -35,14 +37,12 @@ async def start_scope(
                 task_status.started(scope)
                 started = True
                 await body(scope, *args)
-        except SessionClosedError:
-            # Whoever ended the session knows.
+        except Exception as exc:
             if not started:
                 raise
-        except Exception:
-            if not started:
-                raise
-            logger.exception("the body of a session or stream raised")
+            # Whoever ended this session knows. That another one has ended, the body should have handled.
+            if not (isinstance(exc, SessionClosedError) and exc.session_id == session_id):
+                logger.exception("the body of a session or stream raised")
 
     opened: T = await nursery.start(run)
     return opened

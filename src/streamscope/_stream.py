@@ -88,6 +88,7 @@ class Stream:
             StreamClosedError: The stream has ended.
             EventTooLargeError: The event is larger than all that may be kept.
         """
+        self._registry.claim()
         seq = await self._log.append(data)
         return self._sent(seq, len(data))
 
@@ -98,7 +99,9 @@ class Stream:
             StreamClosedError: The stream has ended.
             EventTooLargeError: The event is larger than all that may be kept.
             trio.WouldBlock: There is no room for it now.
+            WrongThreadError: This is not the thread that runs Trio.
         """
+        self._registry.claim()
         return self._sent(self._log.append_nowait(data), len(data))
 
     def _sent(self, seq: int, size: int) -> EventId:

@@ -116,8 +116,10 @@ class StreamManager:
         return stream
 
     def _leave(self, stream: Stream, reason: CloseReason) -> None:
-        stream.log.finish()
-        self._discharge(stream._record, reason)
+        try:
+            stream.log.finish()
+        finally:
+            self._discharge(stream._record, reason)
 
     def register_stream(
         self,
@@ -226,8 +228,11 @@ class StreamManager:
             The streams that were ended, the least active first.
 
         Raises:
+            ValueError: That is no number of seconds.
             WrongThreadError: This is not the thread that runs Trio.
         """
+        if math.isnan(max_age) or max_age < 0:
+            raise ValueError(f"max_age must be at least 0 seconds, not {max_age!r}")
         expired = self._registry.expire_streams(now(), max_age)
         for record in expired:
             self._end(record, CloseReason.IDLE)

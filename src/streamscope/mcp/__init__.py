@@ -6,8 +6,9 @@ Needs the ``mcp`` extra: ``pip install "streamscope[mcp]"``.
 from __future__ import annotations
 
 from .._util import repair_module_names as _repair_module_names
-from ._endpoint import EndpointOptions as EndpointOptions
 from ._endpoint import StreamableHTTPEndpoint as StreamableHTTPEndpoint
+from ._options import EndpointOptions as EndpointOptions
+from ._options import Options as Options
 from ._seam import principal_of as principal_of
 from ._serve import serve as serve
 from ._wire import LOOPBACK_ONLY as LOOPBACK_ONLY

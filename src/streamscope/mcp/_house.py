@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+from collections.abc import Sequence
+from typing import Any, final
 
 import attrs
 from mcp.server import Server
@@ -11,11 +12,11 @@ from .._errors import UnknownSessionError
 from .._ids import SessionId
 from .._manager import SessionManager
 from .._session import Session
+from .._stream import Stream
 from ._listening import ListeningStreams
-from ._seam import Conversation
-from ._wire import SESSION_HEADER, Headers, RefusedError
-
-RETRY_AFTER: Final = {"retry-after": "5"}
+from ._options import Options
+from ._seam import Conversation, Exchange
+from ._wire import SESSION_HEADER, SESSION_NOT_FOUND, Headers, RefusedError
 
 
 @final
@@ -27,6 +28,17 @@ class Guest:
     conversation: Conversation
     listening: ListeningStreams
 
+    async def start(self, exchanges: Sequence[Exchange], connection_info: str | None) -> Stream:
+        """Start to handle the requests of one POST, on a stream of their own.
+
+        Raises:
+            SessionClosedError: The session is ending.
+            StreamLimitError: The session has as many streams as it may have.
+        """
+        return await self.session.start_stream(
+            self.conversation.handle_requests, exchanges, kind="post", connection_info=connection_info
+        )
+
 
 @final
 class House:
@@ -36,18 +48,14 @@ class House:
         server: The server.
         state: What the server's lifespan gave.
         sessions: The session manager.
-        listen_grace: Seconds that a listening stream waits for a reader.
-        max_listeners: GET streams that one session may hold.
+        options: The endpoint's options.
     """
 
-    def __init__(
-        self, server: Server[Any], state: Any, sessions: SessionManager, *, listen_grace: float, max_listeners: int
-    ) -> None:
+    def __init__(self, server: Server[Any], state: Any, sessions: SessionManager, options: Options) -> None:
         self.server = server
         self.state = state
         self.sessions = sessions
-        self._listen_grace = listen_grace
-        self._max_listeners = max_listeners
+        self._options = options
         self._guests: dict[SessionId, Guest] = {}
         self._implicit: dict[str | None, Session] = {}
 
@@ -62,8 +70,8 @@ class House:
         return self._guests[session.id]
 
     async def _serve(self, session: Session) -> None:
-        listening = ListeningStreams(session, self._listen_grace, self._max_listeners)
-        conversation = Conversation(self.server, self.state, session, listening.outlet)
+        listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners)
+        conversation = Conversation(self.server, self.state, session, listening)
         self._guests[session.id] = Guest(session, conversation, listening)
         try:
             await conversation.serve()
@@ -84,7 +92,7 @@ class House:
             session = self.sessions.get_session(SessionId.parse(name), principal=principal)
             guest = self._guests[session.id]
         except (ValueError, UnknownSessionError, KeyError):
-            raise RefusedError(404, "Session not found; send a new initialize request without Mcp-Session-Id") from None
+            raise SESSION_NOT_FOUND from None
         return guest
 
     async def implicit(self, principal: str | None) -> Session:

@@ -34,6 +34,11 @@ class ListeningStreams:
         self._streams: list[Stream] = []
         self._unclaimed: Stream | None = None
 
+    @property
+    def streams(self) -> list[Stream]:
+        """The streams that are open, the oldest first."""
+        return list(self._streams)
+
     async def claim(self, connection_info: str | None) -> Stream:
         """Return the stream that a new GET reads. Always a checkpoint.
 

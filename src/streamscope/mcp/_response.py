@@ -11,6 +11,7 @@ from .._errors import EventsExpiredError, ReaderClosedError
 from .._reader import EventReader
 from .._window import Event
 from . import _sse
+from ._options import Options
 from ._wire import JSON, SSE, RefusedError
 
 ASGIMessage: TypeAlias = MutableMapping[str, Any]
@@ -45,17 +46,23 @@ class Response:
         self._receive = receive
         self._send = send
 
-    async def read_body(self, limit: int, announced: int | None) -> bytearray:
+    async def read_body(self, limit: int, announced: int | None, within: float) -> bytearray:
         """Read the request's body.
 
         Args:
             limit: The number of bytes that it may have.
             announced: Its ``Content-Length``, where there is one.
+            within: Seconds in which it must arrive.
 
         Raises:
-            RefusedError: 413; a body that announces its size is not read first.
+            RefusedError: 413; a body that announces its size is not read first. Or 408.
             ClientDisconnectedError: The client went away.
         """
+        with trio.move_on_after(within):
+            return await self._read_body(limit, announced)
+        raise RefusedError(408, f"The body did not arrive within {within:g} seconds", headers={"connection": "close"})
+
+    async def _read_body(self, limit: int, announced: int | None) -> bytearray:
         too_large = RefusedError(413, f"The body is larger than {limit} bytes")
         if announced is not None and announced > limit:
             raise too_large
@@ -92,8 +99,7 @@ class Response:
         first: list[Event],
         *,
         resumable: bool,
-        retry: float | None,
-        ping_interval: float,
+        options: Options,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Send a stream's events until it has ended, the reader is ended, or the client goes away.
@@ -102,8 +108,7 @@ class Response:
             reader: Reads the events.
             first: Events that the reader has given already.
             resumable: Whether events carry identifiers, and the first one is for resuming only.
-            retry: Seconds after which a client that loses the connection should come back.
-            ping_interval: Seconds without an event after which a comment is sent.
+            options: The endpoint's options.
             headers: Further response headers.
         """
         async with trio.open_nursery() as nursery:
@@ -112,12 +117,12 @@ class Response:
             head = b""
             if resumable:
                 after = first[0].seq - 1 if first else reader.position.seq
-                head = _sse.priming(reader.stream_id, after, retry)
+                head = _sse.priming(reader.stream_id, after, options.retry)
             await self._body(head + self._frames(reader, first, resumable=resumable))
             while True:
                 events: list[Event] = []
                 try:
-                    with trio.move_on_after(ping_interval):
+                    with trio.move_on_after(options.ping_interval):
                         events = await reader.receive_some()
                 except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
                     break

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Final, TypeAlias, cast, final
@@ -54,7 +54,7 @@ from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp.shared.transport_context import TransportContext
 from mcp_types import HEADER_MISMATCH, REQUEST_TIMEOUT, SERVER_INFO_META_KEY, UNSUPPORTED_PROTOCOL_VERSION
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS, is_version_at_least
 from starlette.requests import Request as HTTPRequest
 
 from .._errors import EventTooLargeError, StreamClosedError
@@ -63,6 +63,7 @@ from .._session import Session
 from .._stream import Stream
 from . import _jsonrpc
 from ._jsonrpc import CONNECTION_CLOSED, INTERNAL_ERROR, Answer, Notification, Request, RequestId
+from ._listening import ListeningStreams
 from ._wire import Headers, RefusedError, goodbye
 
 logger: Final = logging.getLogger("streamscope.mcp")
@@ -75,6 +76,9 @@ LISTEN: Final = "subscriptions/listen"
 _MAX_TOOL_PAGES: Final = 100
 HANDSHAKE_VERSIONS: Final = frozenset(HANDSHAKE_PROTOCOL_VERSIONS)
 MODERN_VERSIONS: Final = frozenset(MODERN_PROTOCOL_VERSIONS)
+BATCH_VERSIONS: Final = frozenset({"2025-03-26"})
+RECONNECTING_VERSION: Final = "2025-11-25"
+"""The first revision whose clients come back where a server closes a stream's connection (SEP-1699)."""
 
 
 def low_level(server: AnyServer) -> Server[Any]:
@@ -153,6 +157,9 @@ class Exchange:
 
     request: Request
     http: HTTPRequest
+    cancelled: bool = False
+    """Whether the client has cancelled the request."""
+
     error_code: int | None = None
     """The JSON-RPC code of the answer, once there is one, if it is an error."""
 
@@ -170,7 +177,8 @@ class Exchange:
             reply = self._error(error.code, error.message, error.data)
         finally:
             if reply is None:
-                reply = self._farewell(stream.reason or CloseReason.SHUTDOWN, server)
+                reason = CloseReason.CANCELLED if self.cancelled else stream.reason
+                reply = self._farewell(reason or CloseReason.SHUTDOWN, server)
             try:
                 stream.send_nowait(reply)
             except EventTooLargeError as exc:
@@ -203,6 +211,9 @@ class Context:
         )
         self.request_id: RequestId | None = None if request is None else request.id
         self.message_metadata = ServerMessageMetadata(request_context=http)
+        if conversation is not None and is_version_at_least(conversation.protocol_version, RECONNECTING_VERSION):
+            self.message_metadata.close_sse_stream = self._close_connection
+            self.message_metadata.close_standalone_sse_stream = conversation.close_listening
         self.cancel_requested = anyio.Event()
         self._progress_token = None if request is None else progress_token_from_params(request.params)
 
@@ -213,6 +224,12 @@ class Context:
     def close(self) -> None:
         """Take the way back from a handler that has returned."""
         self._stream = None
+
+    async def _close_connection(self) -> None:
+        """Close the connection on which the request's stream is read; the client comes back for the rest."""
+        await trio.lowlevel.checkpoint()
+        if self._conversation is not None and self._stream is not None:
+            self._conversation.release(self._stream)
 
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
@@ -257,22 +274,20 @@ class Conversation:
         server: The server.
         state: What the server's lifespan gave.
         session: The session.
-        listening_stream: Finds, or opens, the stream for what belongs to no request.
+        listening: The session's streams for what belongs to no request.
     """
 
-    def __init__(
-        self, server: Server[Any], state: Any, session: Session, listening_stream: Callable[[], Awaitable[Stream]]
-    ) -> None:
+    def __init__(self, server: Server[Any], state: Any, session: Session, listening: ListeningStreams) -> None:
         self.session = session
         self._server = server
         self._state = state
-        self._listening_stream = listening_stream
+        self._listening = listening
         self._connection = Connection.for_loop(self, session_id=str(session.id))
         self._handle: OnRequest | None = None
         self._on_notify: OnNotify | None = None
         self._questions: dict[RequestId, _Question] = {}
         self._asked = 0
-        self._in_flight: dict[RequestId, list[tuple[Stream, Context]]] = {}
+        self._in_flight: dict[RequestId, list[tuple[Exchange, Context, Callable[[], None]]]] = {}
 
     @property
     def protocol_version(self) -> str:
@@ -307,19 +322,32 @@ class Conversation:
 
     # From the client
 
-    async def handle_request(self, stream: Stream, exchange: Exchange) -> None:
-        """Handle one request, as the body of its stream."""
+    async def handle_requests(self, stream: Stream, exchanges: Sequence[Exchange]) -> None:
+        """Handle the requests of one POST, as the body of their stream."""
+        if len(exchanges) == 1:
+            await self._handle_request(stream, exchanges[0], stream.cancel)
+            return
+        async with trio.open_nursery() as nursery:
+            for exchange in exchanges:
+                nursery.start_soon(self._handle_one_of_many, stream, exchange)
+
+    async def _handle_one_of_many(self, stream: Stream, exchange: Exchange) -> None:
+        with trio.CancelScope() as scope:
+            await self._handle_request(stream, exchange, scope.cancel)
+
+    async def _handle_request(self, stream: Stream, exchange: Exchange, cancel: Callable[[], None]) -> None:
         assert self._handle is not None
         request = exchange.request
         context = Context(exchange.http, request, stream, self)
         # A list: some clients give every request the same identifier, and each call has its own answer.
         same_id = self._in_flight.setdefault(request.id, [])
-        same_id.append((stream, context))
+        entry = (exchange, context, cancel)
+        same_id.append(entry)
         try:
             await exchange.answer(stream, self._server, partial(self._handle, context, request.method, request.params))
         finally:
             context.close()
-            same_id.remove((stream, context))
+            same_id.remove(entry)
             if not same_id:
                 del self._in_flight[request.id]
 
@@ -344,10 +372,11 @@ class Conversation:
     def _cancel(self, request_id: object) -> None:
         if isinstance(request_id, int | str) and (same_id := self._in_flight.get(request_id)):
             # The oldest that was not cancelled yet: an identifier that is in use twice says no more.
-            for stream, context in same_id:
-                if not context.cancel_requested.is_set():
+            for exchange, context, cancel in same_id:
+                if not exchange.cancelled:
+                    exchange.cancelled = True
                     context.cancel_requested.set()
-                    stream.cancel(CloseReason.CANCELLED)
+                    cancel()
                     return
 
     async def _progress(self, params: Mapping[str, Any]) -> None:
@@ -364,12 +393,23 @@ class Conversation:
 
     # To the client
 
+    def release(self, stream: Stream) -> None:
+        """Close the connections on which a stream is read, once all that was said until now has been sent."""
+        for reader in self.session.get_readers(stream.id):
+            reader.stop()
+
+    async def close_listening(self) -> None:
+        """Do so for the session's listening streams."""
+        await trio.lowlevel.checkpoint()
+        for stream in self._listening.streams:
+            self.release(stream)
+
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
     ) -> dict[str, Any]:
         """Ask the client something that belongs to no request."""
         try:
-            stream = await self._listening_stream()
+            stream = await self._listening.outlet()
         except trio.BrokenResourceError:
             raise MCPError(CONNECTION_CLOSED, "Connection closed") from None
         return await self.ask(stream, method, params, opts)
@@ -377,7 +417,7 @@ class Conversation:
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Tell the client something that belongs to no request."""
         try:
-            stream = await self._listening_stream()
+            stream = await self._listening.outlet()
             await stream.send(_jsonrpc.notification(method, params))
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             logger.debug("dropped %s: the session has ended", method)

@@ -13,8 +13,10 @@ import hypercorn.config
 import hypercorn.trio
 import trio
 
-from ._endpoint import EndpointOptions, StreamableHTTPEndpoint
+from .._manager import SessionManager
+from ._endpoint import StreamableHTTPEndpoint
 from ._jsonrpc import INVALID_REQUEST, error
+from ._options import EndpointOptions
 from ._response import Receive, Response, Scope, Send
 from ._seam import AnyServer
 from ._wire import LOOPBACK_ONLY
@@ -25,6 +27,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 async def serve(
     server: AnyServer,
+    sessions: SessionManager | None = None,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -42,6 +45,7 @@ async def serve(
 
     Args:
         server: An ``MCPServer``, or a low-level ``Server``, of the official SDK.
+        sessions: The session manager to use, as in `StreamableHTTPEndpoint`. It is closed when the server stops.
         host: The address to listen on. On a loopback address, foreign ``Host`` and ``Origin``
             headers are refused unless ``hosts`` says otherwise.
         port: The port to listen on; 0 for any that is free.
@@ -67,7 +71,7 @@ async def serve(
     config.keep_alive_max_requests = 2**62
     # The goodbyes have been said by then; what is left are idle connections.
     config.graceful_timeout = 0.5
-    async with StreamableHTTPEndpoint(server, **options) as endpoint, trio.open_nursery() as nursery:
+    async with StreamableHTTPEndpoint(server, sessions, **options) as endpoint, trio.open_nursery() as nursery:
         if handle_signals and threading.current_thread() is threading.main_thread():
             await nursery.start(_heed_signals, stop, nursery.cancel_scope)
 

@@ -53,6 +53,11 @@ class RefusedError(Exception):
         self.body = _jsonrpc.error(request_id, code, message, data)
 
 
+RETRY_AFTER: Final = {"retry-after": "5"}
+SESSION_NOT_FOUND: Final = RefusedError(404, "Session not found; send a new initialize request without Mcp-Session-Id")
+"""The answer to whoever names a session that has ended, never was, or is somebody else's."""
+
+
 @final
 class Headers:
     """The headers of a request, by lower-case name."""

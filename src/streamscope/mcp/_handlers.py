@@ -1,0 +1,232 @@
+"""What each HTTP method does, once a request has been let in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, final
+
+import trio
+from starlette.requests import Request as HTTPRequest
+
+from .._errors import EventsExpiredError, UnknownEventError, UnknownStreamError
+from .._ids import EventId
+from .._reasons import CloseReason
+from . import _seam
+from ._house import Guest, House
+from ._jsonrpc import Answer, Message, Notification, Request
+from ._options import Options
+from ._reply import Reply
+from ._response import Response, Scope
+from ._seam import Exchange
+from ._wire import (
+    LAST_EVENT_ID,
+    SESSION_HEADER,
+    VERSION_HEADER,
+    Headers,
+    RefusedError,
+    check_get,
+    check_post,
+    has_envelope,
+    method_not_allowed,
+    read_body,
+)
+
+
+@final
+class Handlers:
+    """Handles the HTTP requests of an endpoint that is running.
+
+    Args:
+        house: Its sessions.
+        options: Its options.
+    """
+
+    def __init__(self, house: House, options: Options) -> None:
+        self._house = house
+        self._options = options
+
+    async def handle(self, scope: Scope, headers: Headers, response: Response) -> None:
+        """Handle a POST, GET or DELETE.
+
+        Raises:
+            RefusedError: The request is refused.
+            LimitError: There is no room for what it asks for.
+            ManagerClosedError: The server is stopping.
+            SessionClosedError: Its session has just ended.
+            ClientDisconnectedError: The client went away before it had sent its request.
+        """
+        version = headers.get(VERSION_HEADER)
+        if scope["method"] == "POST":
+            await self._post(scope, headers, version, response)
+            return
+        if version in _seam.MODERN_VERSIONS:
+            raise method_not_allowed("POST")
+        _seam.check_version(version)
+        guest = self._house.find(headers, self._options.principal(scope))
+        if scope["method"] == "GET":
+            await self._get(guest, scope, headers, response)
+        else:
+            await self._delete(guest, response)
+
+    # POST
+
+    async def _post(self, scope: Scope, headers: Headers, version: str | None, response: Response) -> None:
+        check_post(headers)
+        options = self._options
+        message = read_body(await response.read_body(options.max_body, headers.content_length(), options.body_timeout))
+        http = HTTPRequest(scope)
+        if (version is not None and version not in _seam.HANDSHAKE_VERSIONS) or (
+            version is None and not isinstance(message, list) and has_envelope(message)
+        ):
+            await self._post_modern(message, http, headers, response)
+        elif isinstance(message, Request) and message.method == "initialize" and headers.get(SESSION_HEADER) is None:
+            await self._initialize(Exchange(message, http), response)
+        else:
+            guest = self._house.find(headers, options.principal(scope))
+            await self._post_handshake(guest, message, http, response)
+
+    async def _initialize(self, exchange: Exchange, response: Response) -> None:
+        scope = exchange.http.scope
+        guest = await self._house.welcome(self._options.principal(scope), peer(scope))
+        guest.session.idle_timeout = self._options.initialize_timeout
+        try:
+            reply = Reply(
+                session=guest.session,
+                stream=await guest.start([exchange], peer(scope)),
+                exchanges=[exchange],
+                resumable=True,
+                # The answer opens the session, so it is waited for; unless everything is streamed.
+                delay=math.inf if self._options.sse_delay else 0,
+                headers={SESSION_HEADER: str(guest.session.id)},
+            )
+            await reply.send(response, self._options)
+        finally:
+            if not guest.conversation.initialized:
+                guest.session.close(CloseReason.FAILED)
+
+    async def _post_handshake(
+        self, guest: Guest, message: Message | list[Message], http: HTTPRequest, response: Response
+    ) -> None:
+        batch = isinstance(message, list)
+        messages = self._checked_batch(guest, message) if isinstance(message, list) else [message]
+        guest.session.idle_timeout = self._house.sessions.limits.idle_timeout
+        exchanges: list[Exchange] = []
+        for one in messages:
+            if isinstance(one, Request):
+                exchanges.append(Exchange(one, http))
+            elif isinstance(one, Answer):
+                guest.conversation.handle_answer(one)
+            else:
+                await self._notification(guest, one, http)
+        if not exchanges:
+            await response.whole(202)
+            return
+        reply = Reply(
+            session=guest.session,
+            stream=await guest.start(exchanges, peer(http.scope)),
+            exchanges=exchanges,
+            batch=batch,
+            resumable=True,
+            delay=self._options.sse_delay,
+        )
+        await reply.send(response, self._options)
+
+    def _checked_batch(self, guest: Guest, messages: list[Message]) -> list[Message]:
+        if guest.conversation.protocol_version not in _seam.BATCH_VERSIONS:
+            raise RefusedError(400, "Invalid request: this session's protocol revision has no batches")
+        if len(messages) > self._options.max_batch:
+            raise RefusedError(400, f"Invalid request: a batch may have {self._options.max_batch} messages at most")
+        if any(isinstance(message, Request) and message.method == "initialize" for message in messages):
+            # 2025-03-26, "Initialization".
+            raise RefusedError(400, "Invalid request: initialize must not be part of a batch")
+        return messages
+
+    async def _notification(self, guest: Guest, message: Notification, http: HTTPRequest) -> None:
+        # Its handler is no stream, but ends with the session all the same.
+        streams, session_id = self._house.sessions.streams, guest.session.id
+        with trio.CancelScope() as scope:
+            stream_id = streams.register_stream(session_id, kind="notification", scope=scope)
+            try:
+                await guest.conversation.handle_notification(message, http)
+            finally:
+                streams.unregister_stream(session_id, stream_id)
+
+    async def _post_modern(
+        self, message: Message | list[Message], http: HTTPRequest, headers: Headers, response: Response
+    ) -> None:
+        if not isinstance(message, Request | Notification):
+            raise RefusedError(400, "Invalid request: revision 2026-07-28 has neither batches nor answers from clients")
+        if isinstance(message, Notification):
+            # There is nothing for one to act on; a client cancels by closing the response.
+            _seam.check_version(headers.get(VERSION_HEADER))
+            await response.whole(202)
+            return
+        route = _seam.classify(message, headers)
+        exchange = Exchange(message, http)
+        house = self._house
+        await _seam.check_parameter_headers(exchange, house.server, house.state, route)
+        session = await house.implicit(self._options.principal(http.scope))
+        listening = message.method == _seam.LISTEN
+        stream = await session.start_stream(
+            _seam.serve_single,
+            exchange,
+            house.server,
+            house.state,
+            route,
+            kind="listen" if listening else "post",
+            connection_info=peer(http.scope),
+        )
+        reply = Reply(
+            session=session,
+            stream=stream,
+            exchanges=[exchange],
+            resumable=False,
+            # The answer to this one is the stream.
+            delay=0 if listening else self._options.sse_delay,
+        )
+        try:
+            await reply.send(response, self._options)
+        finally:
+            # 2026-07-28, "Cancellation": a client that closes the response cancels the request.
+            stream.cancel(CloseReason.DISCONNECTED)
+
+    # GET and DELETE
+
+    async def _get(self, guest: Guest, scope: Scope, headers: Headers, response: Response) -> None:
+        check_get(headers)
+        guest.session.idle_timeout = self._house.sessions.limits.idle_timeout
+        last_event_id = headers.get(LAST_EVENT_ID)
+        try:
+            if last_event_id is None:
+                stream = await guest.listening.claim(peer(scope))
+                position = EventId(stream.id, stream.log.first - 1)
+            else:
+                position = EventId.parse(last_event_id)
+            opening = guest.session.open_reader(position.stream_id, after=position.seq, supersede=True)
+            async with opening as reader:
+                await response.events(reader, [], resumable=True, options=self._options)
+        except EventsExpiredError as exc:
+            first = EventId(exc.stream_id, exc.first)
+            raise RefusedError(400, f"Cannot resume: {exc}", data={"outcome": "gap", "first": str(first)}) from None
+        except (ValueError, UnknownStreamError, UnknownEventError):
+            raise RefusedError(
+                400,
+                "Cannot resume: this session has no such event, or no longer; send a GET without Last-Event-ID",
+                data={"outcome": "unknown"},
+            ) from None
+
+    async def _delete(self, guest: Guest, response: Response) -> None:
+        guest.session.close(CloseReason.TERMINATED)
+        with trio.move_on_after(self._house.sessions.limits.drain_timeout):
+            await guest.session.wait_closed()
+        await response.whole(200)
+
+
+def peer(scope: Mapping[str, Any]) -> str | None:
+    """Return where an HTTP request comes from, as the server has seen it."""
+    client = scope.get("client")
+    if not client:
+        return None
+    host, port = client
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

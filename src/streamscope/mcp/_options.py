@@ -1,0 +1,100 @@
+"""The options of an endpoint, in one value, with their defaults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, final
+
+import attrs
+
+from .._limits import LimitOptions
+from .._util import check_count, check_seconds
+from ._seam import principal_of
+from ._wire import HostPolicy
+
+PrincipalOf: TypeAlias = Callable[[Mapping[str, Any]], str | None]
+
+
+class EndpointOptions(LimitOptions, total=False):
+    """The options of `StreamableHTTPEndpoint`: the fields of `Options`, and those of `Limits`."""
+
+    sse_delay: float
+    ping_interval: float
+    retry: float | None
+    max_body: int
+    max_batch: int
+    body_timeout: float
+    initialize_timeout: float
+    listen_grace: float
+    max_listeners: int
+    hosts: HostPolicy
+    principal: PrincipalOf
+
+
+def _seconds(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    check_seconds(attribute.name, value)
+
+
+def _count(_: object, attribute: attrs.Attribute[int], value: int) -> None:
+    check_count(attribute.name, value)
+
+
+def _not_negative(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and (value < 0 or math.isnan(value)):
+        raise ValueError(f"{attribute.name} must be at least 0 seconds, not {value!r}")
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Options:
+    """How an endpoint answers, and what it lets in."""
+
+    sse_delay: float = attrs.field(default=0.1, validator=_not_negative)
+    """Seconds to wait for a request's answer before it is streamed. An answer that comes first, and
+    alone, is sent as JSON. With 0, every answer is streamed."""
+
+    ping_interval: float = attrs.field(default=15.0, validator=_seconds)
+    """Seconds without an event after which a comment is sent on a stream."""
+
+    retry: float | None = attrs.field(default=1.0, validator=_not_negative)
+    """Seconds after which a client that loses a stream's connection should come back; ``None`` leaves
+    that to the client."""
+
+    max_body: int = attrs.field(default=4 * 2**20, validator=_count)
+    """Bytes that a request's body may have. More: 413."""
+
+    max_batch: int = attrs.field(default=100, validator=_count)
+    """Messages that a batch may have, where the session's revision is the one that has batches. More: 400."""
+
+    body_timeout: float = attrs.field(default=30.0, validator=_seconds)
+    """Seconds that a request's body may take to arrive. Longer: 408."""
+
+    initialize_timeout: float = attrs.field(default=60.0, validator=_seconds)
+    """Seconds that a session may be idle before its client has sent anything after ``initialize``. After
+    that: ``idle``."""
+
+    listen_grace: float = attrs.field(default=300.0, validator=_seconds)
+    """Seconds that a GET stream waits for its client to come back. After that: ``idle``."""
+
+    max_listeners: int = attrs.field(default=16, validator=_count)
+    """GET streams that one session may hold. One more ends the oldest, as ``superseded``."""
+
+    hosts: HostPolicy = attrs.field(factory=HostPolicy)
+    """Which ``Host`` and ``Origin`` headers are let in; by default any."""
+
+    principal: PrincipalOf = principal_of
+    """Says who makes a request, given its ASGI scope."""
+
+
+def split(options: EndpointOptions) -> tuple[Options, LimitOptions]:
+    """Tell an endpoint's own options from the limits of its session manager.
+
+    Raises:
+        TypeError: There is no such option.
+        ValueError: An option is out of range.
+    """
+    names = LimitOptions.__annotations__
+    limits = {name: value for name, value in options.items() if name in names}
+    own: Any = {name: value for name, value in options.items() if name not in names}
+    return Options(**own), LimitOptions(**limits)  # type: ignore[typeddict-item]  # just told apart

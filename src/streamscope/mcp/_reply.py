@@ -1,0 +1,76 @@
+"""The answer to a POST: as JSON where that will do, else as a stream of events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import final
+
+import attrs
+import trio
+
+from .._errors import SessionClosedError, UnknownStreamError
+from .._reasons import CloseReason
+from .._session import Session
+from .._stream import Stream
+from .._window import Event
+from ._options import Options
+from ._response import Response
+from ._seam import Exchange, http_status
+from ._wire import goodbye
+
+
+@final
+@attrs.frozen(eq=False, kw_only=True)
+class Reply:
+    """What is to be sent for the requests of one POST.
+
+    Args:
+        session: Their session.
+        stream: The stream on which their answers come.
+        exchanges: The requests.
+        batch: Whether they came as a batch, and are answered as one.
+        resumable: Whether the client can come back for the stream.
+        delay: Seconds to wait for the answers before they are streamed.
+        headers: Further response headers, unless the answer is an error.
+    """
+
+    session: Session
+    stream: Stream
+    exchanges: Sequence[Exchange]
+    batch: bool = False
+    resumable: bool
+    delay: float
+    headers: Mapping[str, str] = attrs.Factory(dict[str, str])
+
+    async def send(self, response: Response, options: Options) -> None:
+        """Send it: whole, if all answers come in time and nothing else does; else event by event."""
+        try:
+            async with self.session.open_reader(self.stream.id) as reader:
+                events: list[Event] = []
+                with trio.move_on_after(self.delay):
+                    try:
+                        while not reader.finished and len(events) < len(self.exchanges):
+                            events += await reader.receive_some()
+                    except trio.EndOfChannel:
+                        pass
+                if reader.finished and len(events) == len(self.exchanges):
+                    # Nobody can ask for these events again: they had no identifiers.
+                    self.stream.log.discard()
+                    await self._send_whole(response, [event.data for event in events])
+                else:
+                    await response.events(
+                        reader, events, resumable=self.resumable, options=options, headers=self.headers
+                    )
+        except (SessionClosedError, UnknownStreamError):
+            # The session ended before its stream had a reader.
+            reason = self.session.reason or CloseReason.SHUTDOWN
+            await self._send_whole(response, [goodbye(exchange.request.id, reason) for exchange in self.exchanges])
+
+    async def _send_whole(self, response: Response, answers: list[bytes]) -> None:
+        if self.batch:
+            await response.whole(200, b"[" + b",".join(answers) + b"]", self.headers)
+            return
+        error = self.exchanges[0].error_code
+        # In the handshake era a 404 would say that the session is gone.
+        status = 200 if self.resumable else http_status(error)
+        await response.whole(status, answers[0], self.headers if error is None else None)
