@@ -163,7 +163,7 @@ class _MemoryStreamLog(StreamLog):
     def finished(self) -> bool:
         return self.window.finished
 
-    def append_nowait(self, data: bytes) -> int:
+    def append_nowait(self, data: bytes, *, last: bool = False) -> int:
         if self.window.finished:
             raise StreamClosedError(self.stream_id)
         if len(data) > self._log.max_stream_bytes:
@@ -171,12 +171,15 @@ class _MemoryStreamLog(StreamLog):
         seq = self.window.append(data)
         if self._kept:
             self._log.appended(self, len(data))
-        self._wake()
+        if last:
+            self.finish()
+        else:
+            self._wake()
         return seq
 
-    async def append(self, data: bytes) -> int:
+    async def append(self, data: bytes, *, last: bool = False) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()
-        seq = self.append_nowait(data)
+        seq = self.append_nowait(data, last=last)
         await trio.lowlevel.cancel_shielded_checkpoint()
         return seq
 

@@ -76,24 +76,29 @@ class Stream:
         """The stream's events."""
         return self._log
 
-    async def send(self, data: bytes) -> EventId:
+    async def send(self, data: bytes, *, last: bool = False) -> EventId:
         """Append an event; it is stored when this returns. Always a checkpoint.
 
         Can still be used while the stream unwinds, under a shield of one's own.
 
         Args:
             data: The event.
+            last: Whether it is the last one. Readers see the end with it; the scope stays open.
 
         Raises:
             StreamClosedError: The stream has ended.
             EventTooLargeError: The event is larger than all that may be kept.
         """
         self._registry.claim()
-        seq = await self._log.append(data)
+        seq = await self._log.append(data, last=last)
         return self._sent(seq, len(data))
 
-    def send_nowait(self, data: bytes) -> EventId:
+    def send_nowait(self, data: bytes, *, last: bool = False) -> EventId:
         """Append an event without waiting for it to be stored.
+
+        Args:
+            data: The event.
+            last: As with `send`.
 
         Raises:
             StreamClosedError: The stream has ended.
@@ -102,7 +107,7 @@ class Stream:
             WrongThreadError: This is not the thread that runs Trio.
         """
         self._registry.claim()
-        return self._sent(self._log.append_nowait(data), len(data))
+        return self._sent(self._log.append_nowait(data, last=last), len(data))
 
     def _sent(self, seq: int, size: int) -> EventId:
         self._registry.record_event(self._record, size, trio.current_time())

@@ -54,8 +54,13 @@ class StreamLog(ABC):
         """Whether no event will follow the last one."""
 
     @abstractmethod
-    def append_nowait(self, data: bytes) -> int:
+    def append_nowait(self, data: bytes, *, last: bool = False) -> int:
         """Append an event without waiting for it to be stored.
+
+        Args:
+            data: The event.
+            last: Whether no event will follow: `finish` in the same step, so that no reader sees
+                the one without the other.
 
         Returns:
             Its number.
@@ -67,10 +72,14 @@ class StreamLog(ABC):
         """
 
     @abstractmethod
-    async def append(self, data: bytes) -> int:
+    async def append(self, data: bytes, *, last: bool = False) -> int:
         """Append an event; it is stored when this returns.
 
         Always a checkpoint. Where it is cancelled, the event may or may not have been appended.
+
+        Args:
+            data: The event.
+            last: Whether no event will follow, as with `append_nowait`.
 
         Returns:
             Its number.

@@ -25,7 +25,7 @@ from ._wire import (
     VERSION_HEADER,
     Headers,
     RefusedError,
-    check_get,
+    check_accepts_events,
     check_post,
     has_envelope,
     method_not_allowed,
@@ -60,7 +60,7 @@ class Handlers:
         if scope["method"] == "POST":
             await self._post(scope, headers, version, response)
             return
-        if version in _seam.MODERN_VERSIONS:
+        if self._options.stateless or version in _seam.MODERN_VERSIONS:
             raise method_not_allowed("POST")
         _seam.check_version(version)
         guest = self._house.find(headers, self._options.principal(scope))
@@ -72,16 +72,18 @@ class Handlers:
     # POST
 
     async def _post(self, scope: Scope, headers: Headers, version: str | None, response: Response) -> None:
-        check_post(headers)
         options = self._options
+        check_post(headers, json_only=options.json_response)
         message = read_body(await response.read_body(options.max_body, headers.content_length(), options.body_timeout))
         http = HTTPRequest(scope)
         if (version is not None and version not in _seam.HANDSHAKE_VERSIONS) or (
             version is None and not isinstance(message, list) and has_envelope(message)
         ):
             await self._post_modern(message, http, headers, response)
+        elif options.stateless:
+            await self._post_stateless(message, http, version, response)
         elif isinstance(message, Request) and message.method == "initialize" and headers.get(SESSION_HEADER) is None:
-            await self._initialize(Exchange(message, http), response)
+            await self._initialize(self._exchange(message, http), response)
         else:
             guest = self._house.find(headers, options.principal(scope))
             await self._post_handshake(guest, message, http, response)
@@ -97,7 +99,7 @@ class Handlers:
                 exchanges=[exchange],
                 resumable=True,
                 # The answer opens the session, so it is waited for; unless everything is streamed.
-                delay=math.inf if self._options.sse_delay else 0,
+                delay=math.inf if self._delay() else 0,
                 headers={SESSION_HEADER: str(guest.session.id)},
             )
             await reply.send(response, self._options)
@@ -114,7 +116,7 @@ class Handlers:
         exchanges: list[Exchange] = []
         for one in messages:
             if isinstance(one, Request):
-                exchanges.append(Exchange(one, http))
+                exchanges.append(self._exchange(one, http, alone=not batch))
             elif isinstance(one, Answer):
                 guest.conversation.handle_answer(one)
             else:
@@ -128,9 +130,15 @@ class Handlers:
             exchanges=exchanges,
             batch=batch,
             resumable=True,
-            delay=self._options.sse_delay,
+            delay=self._delay(),
         )
         await reply.send(response, self._options)
+
+    def _exchange(self, request: Request, http: HTTPRequest, *, alone: bool = True) -> Exchange:
+        return Exchange(request, http, alone=alone, silent=self._options.json_response)
+
+    def _delay(self) -> float:
+        return math.inf if self._options.json_response else self._options.sse_delay
 
     def _checked_batch(self, guest: Guest, messages: list[Message]) -> list[Message]:
         if guest.conversation.protocol_version not in _seam.BATCH_VERSIONS:
@@ -163,27 +171,51 @@ class Handlers:
             await response.whole(202)
             return
         route = _seam.classify(message, headers)
-        exchange = Exchange(message, http)
-        house = self._house
-        await _seam.check_parameter_headers(exchange, house.server, house.state, route)
-        session = await house.implicit(self._options.principal(http.scope))
-        listening = message.method == _seam.LISTEN
+        exchange = self._exchange(message, http)
+        await _seam.check_parameter_headers(exchange, self._house.server, self._house.state, route)
+        if message.method == _seam.LISTEN:
+            # The answer to this one is the stream.
+            check_accepts_events(headers)
+            exchange.silent = False
+            await self._single(exchange, route, response, kind="listen", delay=0, statuses=True)
+        else:
+            await self._single(exchange, route, response, kind="post", delay=self._delay(), statuses=True)
+
+    async def _post_stateless(
+        self, message: Message | list[Message], http: HTTPRequest, version: str | None, response: Response
+    ) -> None:
+        if isinstance(message, list):
+            raise RefusedError(400, "Invalid request: a server without sessions takes no batches")
+        if isinstance(message, Request):
+            route = _seam.route_of(version)
+            await self._single(self._exchange(message, http), route, response, kind="post", delay=self._delay())
+        else:
+            # There is no conversation that it could be part of.
+            await response.whole(202)
+
+    async def _single(
+        self,
+        exchange: Exchange,
+        route: _seam.Route,
+        response: Response,
+        *,
+        kind: str,
+        delay: float,
+        statuses: bool = False,
+    ) -> None:
+        """Serve a request that belongs to no session of its client's, and that ends with its connection."""
+        house, scope = self._house, exchange.http.scope
+        session = await house.implicit(self._options.principal(scope))
         stream = await session.start_stream(
-            _seam.serve_single,
-            exchange,
-            house.server,
-            house.state,
-            route,
-            kind="listen" if listening else "post",
-            connection_info=peer(http.scope),
+            _seam.serve_single, exchange, house.server, house.state, route, kind=kind, connection_info=peer(scope)
         )
         reply = Reply(
             session=session,
             stream=stream,
             exchanges=[exchange],
             resumable=False,
-            # The answer to this one is the stream.
-            delay=0 if listening else self._options.sse_delay,
+            statuses=statuses,
+            delay=delay,
         )
         try:
             await reply.send(response, self._options)
@@ -194,7 +226,7 @@ class Handlers:
     # GET and DELETE
 
     async def _get(self, guest: Guest, scope: Scope, headers: Headers, response: Response) -> None:
-        check_get(headers)
+        check_accepts_events(headers)
         guest.session.idle_timeout = self._house.sessions.limits.idle_timeout
         last_event_id = headers.get(LAST_EVENT_ID)
         try:

@@ -19,6 +19,8 @@ PrincipalOf: TypeAlias = Callable[[Mapping[str, Any]], str | None]
 class EndpointOptions(LimitOptions, total=False):
     """The options of `StreamableHTTPEndpoint`: the fields of `Options`, and those of `Limits`."""
 
+    json_response: bool
+    stateless: bool
     sse_delay: float
     ping_interval: float
     retry: float | None
@@ -49,6 +51,13 @@ def _not_negative(_: object, attribute: attrs.Attribute[Any], value: float | Non
 @attrs.frozen(kw_only=True)
 class Options:
     """How an endpoint answers, and what it lets in."""
+
+    json_response: bool = False
+    """Whether every answer is sent as JSON. What a handler sends before it is then lost, and it cannot
+    ask the client anything; clients need not accept streams. ``subscriptions/listen`` is streamed still."""
+
+    stateless: bool = False
+    """Whether clients of the handshake era are served without sessions: each POST by itself, and no GET."""
 
     sse_delay: float = attrs.field(default=0.1, validator=_not_negative)
     """Seconds to wait for a request's answer before it is streamed. An answer that comes first, and

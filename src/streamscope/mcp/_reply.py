@@ -30,6 +30,8 @@ class Reply:
         exchanges: The requests.
         batch: Whether they came as a batch, and are answered as one.
         resumable: Whether the client can come back for the stream.
+        statuses: Whether errors have HTTP statuses of their own. Before 2026-07-28, a 404 would say that the
+            session is gone.
         delay: Seconds to wait for the answers before they are streamed.
         headers: Further response headers, unless the answer is an error.
     """
@@ -39,6 +41,7 @@ class Reply:
     exchanges: Sequence[Exchange]
     batch: bool = False
     resumable: bool
+    statuses: bool = False
     delay: float
     headers: Mapping[str, str] = attrs.Factory(dict[str, str])
 
@@ -49,7 +52,8 @@ class Reply:
                 events: list[Event] = []
                 with trio.move_on_after(self.delay):
                     try:
-                        while not reader.finished and len(events) < len(self.exchanges):
+                        events += await reader.receive_some()
+                        while self.batch and not reader.finished:
                             events += await reader.receive_some()
                     except trio.EndOfChannel:
                         pass
@@ -71,6 +75,5 @@ class Reply:
             await response.whole(200, b"[" + b",".join(answers) + b"]", self.headers)
             return
         error = self.exchanges[0].error_code
-        # In the handshake era a 404 would say that the session is gone.
-        status = 200 if self.resumable else http_status(error)
+        status = http_status(error) if self.statuses else 200
         await response.whole(status, answers[0], self.headers if error is None else None)

@@ -44,16 +44,22 @@ from mcp.shared.inbound import (
     ERROR_CODE_HTTP_STATUS,
     MCP_PARAM_HEADER_PREFIX,
     InboundLadderRejection,
-    InboundModernRoute,
     classify_inbound_request,
     find_duplicated_routing_header,
     validate_mcp_param_headers,
 )
+from mcp.shared.inbound import InboundModernRoute as Route
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp.shared.transport_context import TransportContext
-from mcp_types import HEADER_MISMATCH, REQUEST_TIMEOUT, SERVER_INFO_META_KEY, UNSUPPORTED_PROTOCOL_VERSION
+from mcp_types import (
+    DEFAULT_NEGOTIATED_VERSION,
+    HEADER_MISMATCH,
+    REQUEST_TIMEOUT,
+    SERVER_INFO_META_KEY,
+    UNSUPPORTED_PROTOCOL_VERSION,
+)
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS, is_version_at_least
 from starlette.requests import Request as HTTPRequest
 
@@ -74,6 +80,7 @@ Handler: TypeAlias = Callable[
 ]
 LISTEN: Final = "subscriptions/listen"
 _MAX_TOOL_PAGES: Final = 100
+_ANSWER_TIMEOUT: Final = 5.0
 HANDSHAKE_VERSIONS: Final = frozenset(HANDSHAKE_PROTOCOL_VERSIONS)
 MODERN_VERSIONS: Final = frozenset(MODERN_PROTOCOL_VERSIONS)
 BATCH_VERSIONS: Final = frozenset({"2025-03-26"})
@@ -114,6 +121,11 @@ def http_status(error_code: int | None) -> int:
     return 200 if error_code is None else ERROR_CODE_HTTP_STATUS.get(error_code, 200)
 
 
+def route_of(version: str | None) -> Route:
+    """Say how a handshake-era request is to be handled that belongs to no conversation."""
+    return Route(version or DEFAULT_NEGOTIATED_VERSION, None, None)
+
+
 def check_version(version: str | None) -> None:
     """Check an ``MCP-Protocol-Version`` header ("Protocol Version Header").
 
@@ -131,13 +143,13 @@ def check_version(version: str | None) -> None:
     )
 
 
-def classify(message: Request, headers: Headers) -> InboundModernRoute:
+def classify(message: Request, headers: Headers) -> Route:
     """Check that a 2026-07-28 request agrees with its headers.
 
     Raises:
         RefusedError: It does not, or it is of a version that is not served.
     """
-    verdict: InboundModernRoute | InboundLadderRejection
+    verdict: Route | InboundLadderRejection
     if duplicate := find_duplicated_routing_header([(name, "") for name in headers.duplicates for _ in range(2)]):
         verdict = InboundLadderRejection(HEADER_MISMATCH, f"{duplicate} header appears more than once")
     else:
@@ -157,6 +169,12 @@ class Exchange:
 
     request: Request
     http: HTTPRequest
+    alone: bool = True
+    """Whether it came alone, so that its answer is the last event of its stream."""
+
+    silent: bool = False
+    """Whether nothing but its answer reaches the client."""
+
     cancelled: bool = False
     """Whether the client has cancelled the request."""
 
@@ -179,10 +197,16 @@ class Exchange:
             if reply is None:
                 reason = CloseReason.CANCELLED if self.cancelled else stream.reason
                 reply = self._farewell(reason or CloseReason.SHUTDOWN, server)
-            try:
-                stream.send_nowait(reply)
-            except EventTooLargeError as exc:
-                stream.send_nowait(self._error(INTERNAL_ERROR, f"The answer is too large: {exc}"))
+            # Not to be cancelled: it is what a cancelled request is owed.
+            with trio.CancelScope(shield=True, relative_deadline=_ANSWER_TIMEOUT):
+                await self._send(stream, reply)
+
+    async def _send(self, stream: Stream, reply: bytes) -> None:
+        try:
+            await stream.send(reply, last=self.alone)
+        except EventTooLargeError as exc:
+            too_large = self._error(INTERNAL_ERROR, f"The answer is too large: {exc}")
+            await stream.send(too_large, last=self.alone)
 
     def _error(self, code: int, message: str, data: object = None) -> bytes:
         self.error_code = code
@@ -338,7 +362,7 @@ class Conversation:
     async def _handle_request(self, stream: Stream, exchange: Exchange, cancel: Callable[[], None]) -> None:
         assert self._handle is not None
         request = exchange.request
-        context = Context(exchange.http, request, stream, self)
+        context = Context(exchange.http, request, None if exchange.silent else stream, self)
         # A list: some clients give every request the same identifier, and each call has its own answer.
         same_id = self._in_flight.setdefault(request.id, [])
         entry = (exchange, context, cancel)
@@ -473,12 +497,10 @@ def _outcome(question: _Question, method: str, *, timed_out: bool) -> dict[str, 
     return answer.result or {}
 
 
-async def serve_single(
-    stream: Stream, exchange: Exchange, server: Server[Any], state: Any, route: InboundModernRoute
-) -> None:
-    """Handle one 2026-07-28 request, as the body of its stream."""
+async def serve_single(stream: Stream, exchange: Exchange, server: Server[Any], state: Any, route: Route) -> None:
+    """Handle one request that belongs to no conversation, as the body of its stream."""
     request = exchange.request
-    context = Context(exchange.http, request, stream, None)
+    context = Context(exchange.http, request, None if exchange.silent else stream, None)
     connection = Connection.from_envelope(route.protocol_version, route.client_info, route.client_capabilities)
     try:
         await exchange.answer(
@@ -492,9 +514,7 @@ async def serve_single(
         context.close()
 
 
-async def check_parameter_headers(
-    exchange: Exchange, server: Server[Any], state: Any, route: InboundModernRoute
-) -> None:
+async def check_parameter_headers(exchange: Exchange, server: Server[Any], state: Any, route: Route) -> None:
     """Check that a tool call's ``Mcp-Param-*`` headers agree with its arguments (2026-07-28, "Custom Headers").
 
     Raises:
@@ -514,9 +534,7 @@ async def check_parameter_headers(
         raise RefusedError(400, verdict.message, code=verdict.code, data=verdict.data, request_id=request.id)
 
 
-async def _input_schema(
-    exchange: Exchange, server: Server[Any], state: Any, route: InboundModernRoute, name: str
-) -> Any:
+async def _input_schema(exchange: Exchange, server: Server[Any], state: Any, route: Route, name: str) -> Any:
     """Return a tool's input schema, as this caller would see it; ``None`` where it cannot be had.
 
     A header that cannot be checked must not break a call that works.

@@ -108,7 +108,8 @@ class HostPolicy:
 
     Args:
         hosts: Host names that are let in; ``None`` for any.
-        origins: Origins, such as ``https://app.example``, that are let in besides those of ``hosts``.
+        origins: Origins, such as ``https://app.example``, that are let in besides those of ``hosts``;
+            with ``:*`` at the end, on any port.
     """
 
     hosts: frozenset[str] | None = None
@@ -126,17 +127,20 @@ class HostPolicy:
         if host is None or not self._knows(host):
             raise RefusedError(421, "Misdirected request: this server does not answer to that Host")
         origin = headers.get("origin")
-        if origin is not None and origin not in self.origins:
-            scheme, separator, authority = origin.partition("://")
-            if not separator or scheme not in {"http", "https"} or not self._knows(authority):
-                raise RefusedError(403, "Forbidden: this Origin may not use the server")
+        if origin is None or origin in self.origins or f"{_without_port(origin)}:*" in self.origins:
+            return
+        scheme, separator, authority = origin.partition("://")
+        if not separator or scheme not in {"http", "https"} or not self._knows(authority):
+            raise RefusedError(403, "Forbidden: this Origin may not use the server")
 
     def _knows(self, authority: str) -> bool:
         assert self.hosts is not None
-        name, _, port = authority.lower().rpartition(":")
-        if not name or not (port.isascii() and port.isdigit()):
-            name = authority.lower()
-        return name in self.hosts or authority.lower() in self.hosts
+        return authority.lower() in self.hosts or _without_port(authority.lower()) in self.hosts
+
+
+def _without_port(authority: str) -> str:
+    name, _, port = authority.rpartition(":")
+    return name if port.isascii() and port.isdigit() else authority
 
 
 LOOPBACK_ONLY: Final = HostPolicy(frozenset({"127.0.0.1", "localhost", "[::1]"}))
@@ -158,21 +162,27 @@ def method_not_allowed(allow: str) -> RefusedError:
     return RefusedError(405, f"Method not allowed; use {allow}", headers={"allow": allow})
 
 
-def check_post(headers: Headers) -> None:
+def check_post(headers: Headers, *, json_only: bool = False) -> None:
     """Check what every POST must say ("Sending Messages to the Server").
+
+    Args:
+        headers: Its headers.
+        json_only: Whether nothing is streamed, so that the client need not accept it.
 
     Raises:
         RefusedError: 406 or 415.
     """
-    if not headers.accepts(JSON, SSE):
+    if not headers.accepts(JSON):
         raise RefusedError(406, f"Not acceptable: a client must accept both {JSON} and {SSE}")
+    if not json_only:
+        check_accepts_events(headers)
     content_type = (headers.get("content-type") or "").partition(";")[0].strip().lower()
     if content_type != JSON:
         raise RefusedError(415, f"Unsupported media type: Content-Type must be {JSON}")
 
 
-def check_get(headers: Headers) -> None:
-    """Check what every GET must say ("Listening for Messages from the Server").
+def check_accepts_events(headers: Headers) -> None:
+    """Check that a client accepts a stream of events ("Listening for Messages from the Server").
 
     Raises:
         RefusedError: 406.
