@@ -48,21 +48,21 @@ class MemoryEventLog(EventLog):
         self.max_stream_bytes = check_count("max_stream_bytes", max_stream_bytes)
         self.max_bytes = check_count("max_bytes", max_bytes)
         if max_bytes < max_stream_bytes:
-            raise ValueError(f"max_bytes={max_bytes:g} has no room for max_stream_bytes={max_stream_bytes:g}")
+            raise ValueError(f"max_bytes={max_bytes:.12g} has no room for max_stream_bytes={max_stream_bytes:.12g}")
         self.max_finished = check_count("max_finished", max_finished)
         self.resume_window = check_seconds("resume_window", resume_window)
         self.size = 0
         self._sessions: dict[SessionId, dict[StreamId, _MemoryStreamLog]] = {}
+        # Open streams of which events are kept, the one that was silent longest first.
         self._by_append: OrderedDict[_MemoryStreamLog, None] = OrderedDict()
         self._finished: OrderedDict[_MemoryStreamLog, float] = OrderedDict()
 
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
+        self._expire()
         streams = self._sessions.setdefault(session_id, {})
         if stream_id in streams:
             raise ValueError(f"the log has stream {stream_id} already")
-        self._expire()
         stream = streams[stream_id] = _MemoryStreamLog(self, session_id, stream_id)
-        self._by_append[stream] = None
         return stream
 
     async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
@@ -86,15 +86,13 @@ class MemoryEventLog(EventLog):
             bytes=self.size,
         )
 
-    def appended(self, stream: _MemoryStreamLog, size: int) -> None:
-        """Count an event that a stream has appended, and keep the bounds."""
-        self.size += size
+    def appended(self, stream: _MemoryStreamLog, growth: int) -> None:
+        """Count the bytes by which a stream has grown as it appended an event, and keep the bounds."""
+        self.size += growth
+        self._by_append[stream] = None
         self._by_append.move_to_end(stream)
-        window = stream.window
-        while len(window) > self.max_events or window.size > self.max_stream_bytes:
-            self.size -= window.drop_oldest()
         while self.size > self.max_bytes:
-            self._make_room(window)
+            self._make_room(stream.window)
 
     def _make_room(self, window: EventWindow) -> None:
         if self._finished:
@@ -103,31 +101,27 @@ class MemoryEventLog(EventLog):
             self.size -= window.drop_oldest()
         else:
             silent = next(iter(self._by_append))
-            if len(silent.window):
-                self.size -= silent.window.drop_oldest()
-            else:
-                self._by_append.move_to_end(silent)
+            self.size -= silent.window.drop_oldest()
+            if not len(silent.window):
+                del self._by_append[silent]
 
     def ended(self, stream: _MemoryStreamLog) -> None:
         """Keep a stream that has ended, for a while."""
-        del self._by_append[stream]
+        self._by_append.pop(stream, None)
         self._finished[stream] = trio.current_time()
         if len(self._finished) > self.max_finished:
             next(iter(self._finished)).discard()
         self._expire()
 
-    def forget(self, stream: _MemoryStreamLog) -> bool:
-        """Take a stream out; return whether it was there."""
-        streams = self._sessions.get(stream.session_id, {})
-        if streams.get(stream.stream_id) is not stream:
-            return False
+    def forget(self, stream: _MemoryStreamLog) -> None:
+        """Take a stream out."""
+        streams = self._sessions[stream.session_id]
         del streams[stream.stream_id]
         if not streams:
             del self._sessions[stream.session_id]
         self._by_append.pop(stream, None)
         self._finished.pop(stream, None)
         self.size -= stream.window.size
-        return True
 
     def _expire(self) -> None:
         if self._finished and self.resume_window != math.inf:
@@ -166,11 +160,16 @@ class _MemoryStreamLog(StreamLog):
     def append_nowait(self, data: bytes, *, last: bool = False) -> int:
         if self.window.finished:
             raise StreamClosedError(self.stream_id)
-        if len(data) > self._log.max_stream_bytes:
-            raise EventTooLargeError("max_stream_bytes", self._log.max_stream_bytes)
-        seq = self.window.append(data)
+        log, window = self._log, self.window
+        if len(data) > log.max_stream_bytes:
+            raise EventTooLargeError("max_stream_bytes", log.max_stream_bytes)
+        before = window.size
+        seq = window.append(data)
+        # A stream that was discarded is bounded, too, as long as somebody appends to it.
+        while len(window) > log.max_events or window.size > log.max_stream_bytes:
+            window.drop_oldest()
         if self._kept:
-            self._log.appended(self, len(data))
+            log.appended(self, window.size - before)
         if last:
             self.finish()
         else:
@@ -179,9 +178,11 @@ class _MemoryStreamLog(StreamLog):
 
     async def append(self, data: bytes, *, last: bool = False) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()
-        seq = self.append_nowait(data, last=last)
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return seq
+        try:
+            return self.append_nowait(data, last=last)
+        finally:
+            # Also where it is refused: whoever tries again must not keep others from running.
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def finish(self) -> None:
         if not self.window.finished:

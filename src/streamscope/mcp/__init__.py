@@ -6,6 +6,7 @@ Needs the ``mcp`` extra: ``pip install "streamscope[mcp]"``.
 from __future__ import annotations
 
 from .._util import repair_module_names as _repair_module_names
+from ._drop_in import StreamableHTTPSessionManager as StreamableHTTPSessionManager
 from ._endpoint import StreamableHTTPEndpoint as StreamableHTTPEndpoint
 from ._options import EndpointOptions as EndpointOptions
 from ._options import Options as Options

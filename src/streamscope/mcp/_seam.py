@@ -44,11 +44,11 @@ from mcp.shared.inbound import (
     ERROR_CODE_HTTP_STATUS,
     MCP_PARAM_HEADER_PREFIX,
     InboundLadderRejection,
+    InboundModernRoute,
     classify_inbound_request,
     find_duplicated_routing_header,
     validate_mcp_param_headers,
 )
-from mcp.shared.inbound import InboundModernRoute as Route
 from mcp.shared.jsonrpc_dispatcher import progress_token_from_params
 from mcp.shared.message import ServerMessageMetadata
 from mcp.shared.subscriptions import SUBSCRIPTION_ID_META_KEY
@@ -78,6 +78,7 @@ AnyServer: TypeAlias = "MCPServer[Any] | Server[Any]"
 Handler: TypeAlias = Callable[
     [DispatchContext[TransportContext], str, Mapping[str, Any] | None], Awaitable[dict[str, Any]]
 ]
+Route: TypeAlias = InboundModernRoute
 LISTEN: Final = "subscriptions/listen"
 _MAX_TOOL_PAGES: Final = 100
 _ANSWER_TIMEOUT: Final = 5.0

@@ -7,6 +7,7 @@ References are to the MCP specification, "Transports: Streamable HTTP".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, final
 
@@ -22,6 +23,7 @@ SESSION_HEADER: Final = "mcp-session-id"
 VERSION_HEADER: Final = "mcp-protocol-version"
 LAST_EVENT_ID: Final = "last-event-id"
 _VERSION_META_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+_NOT_ACCEPTED: Final = re.compile(r"q=0(\.0*)?")
 
 
 @final
@@ -88,15 +90,21 @@ class Headers:
 
     def accepts(self, *media_types: str) -> bool:
         """Tell whether ``Accept`` admits all of these media types (RFC 9110, section 12.5.1)."""
-        accepted = {part.partition(";")[0].strip().lower() for part in self._values.get("accept", "").split(",")}
-        return "*/*" in accepted or all(
-            media_type in accepted or f"{media_type.partition('/')[0]}/*" in accepted for media_type in media_types
+        accepted: dict[str, bool] = {}
+        for part in self._values.get("accept", "").lower().split(","):
+            media_range, *parameters = map(str.strip, part.split(";"))
+            accepted[media_range] = not any(_NOT_ACCEPTED.fullmatch(parameter) for parameter in parameters)
+        # The most specific range decides.
+        return all(
+            accepted.get(media_type, accepted.get(f"{media_type.partition('/')[0]}/*", accepted.get("*/*", False)))
+            for media_type in media_types
         )
 
     def content_length(self) -> int | None:
         """Return the announced length of the body, or ``None``."""
         value = self._values.get("content-length", "")
-        return int(value) if value.isascii() and value.isdigit() else None
+        # int() raises where there are more than 4,300 digits.
+        return int(value[:4000]) if value.isascii() and value.isdigit() else None
 
 
 @final
