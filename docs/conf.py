@@ -32,6 +32,7 @@ extensions = [
 exclude_patterns = ["_build", "newsfragments"]
 html_theme = "furo"
 html_title = f"streamscope {release}"
+html_static_path = ["_static"]
 
 # Docstrings write `Session` or `math.inf` for a link to it.
 default_role = "py:obj"
@@ -63,6 +64,15 @@ nitpick_ignore_regex = [
     (r"py:.*", rf"({'|'.join(map(re.escape, _FOREIGN))})(\..+)?"),
     (r"py:.*", rf"({'|'.join(map(re.escape, _BUILTIN))})(\..+)?"),
 ]
+
+# -- Examples ---------------------------------------------------------------------------------------
+
+# A page shows a script of examples/ and what it prints; the doctest builder runs it and compares.
+doctest_global_setup = f"""
+def run_example(name):
+    import runpy
+    runpy.run_path({str(HERE / "examples")!r} + "/" + name, run_name="__main__")
+"""
 
 # -- Docstrings of attributes ----------------------------------------------------------------------
 

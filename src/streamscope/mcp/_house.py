@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import attrs
+import trio
 from mcp.server import Server
 
 from .._errors import UnknownSessionError
 from .._ids import SessionId
 from .._manager import SessionManager
+from .._reasons import CloseReason
 from .._session import Session
 from .._stream import Stream
 from ._listening import ListeningStreams
@@ -102,15 +104,25 @@ class House:
             SessionLimitError: There is no room for it.
             ManagerClosedError: The server is stopping.
         """
-        session = self._implicit.get(principal)
-        if session is None or session.reason is not None:
-            session = await self.sessions.start_session(self._shelter, principal=principal)
+        session = self._implicit_now(principal)
+        if session is not None:
+            return session
+        started = await self.sessions.start_session(self._shelter, principal=principal)
+        # Another request may have been quicker.
+        session = self._implicit_now(principal)
+        if session is None:
+            session = self._implicit[principal] = started
+        else:
+            started.close(CloseReason.SUPERSEDED)
         return session
 
+    def _implicit_now(self, principal: str | None) -> Session | None:
+        session = self._implicit.get(principal)
+        return session if session is not None and session.reason is None else None
+
     async def _shelter(self, session: Session) -> None:
-        self._implicit.setdefault(session.principal, session)
         try:
-            await session.wait_closed()
+            await trio.sleep_forever()
         finally:
             if self._implicit.get(session.principal) is session:
                 del self._implicit[session.principal]

@@ -193,7 +193,11 @@ class Exchange:
             reply = _jsonrpc.result(request_id, await call())
         except Exception as exc:  # noqa: BLE001 - the one boundary between exceptions and the wire; it logs
             error = modern_error_data(exc)
-            reply = self._error(error.code, error.message, error.data)
+            try:
+                reply = self._error(error.code, error.message, error.data)
+            except ValueError:
+                logger.exception("the error of a handler cannot be written as JSON")
+                reply = self._error(INTERNAL_ERROR, "Internal server error")
         finally:
             if reply is None:
                 reason = CloseReason.CANCELLED if self.cancelled else stream.reason
