@@ -197,6 +197,18 @@ def compat(session: nox.Session, beside: str) -> None:
 
 
 @nox.session(python=NEWEST)
+def clients(session: nox.Session) -> None:
+    """Run real clients, of Python and of Node.js, against the server: all, or those that are named."""
+    session.install(".[cli]", "--requirement", "tests/clients/requirements.txt")
+    directory = session.create_tmp()
+    shutil.copy("tests/clients/package.json", directory)
+    # npm comes with the requirements. Nothing that it installs needs to run a script for that.
+    options = ["--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
+    session.run("npm", "install", "--prefix", directory, *options)
+    session.run("python", "-m", "tests.clients.matrix", "--npm", directory, *session.posargs)
+
+
+@nox.session(python=NEWEST)
 def benchmarks(session: nox.Session) -> None:
     """Run the scripts in benchmarks/: all, or those named, as in ``nox -s benchmarks -- echo``."""
     scripts = sorted(

@@ -12,7 +12,10 @@ from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from pathlib import Path
 
+from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.errors import PycodeError
 from sphinx.pycode import ModuleAnalyzer
 
@@ -59,6 +62,8 @@ _BUILTIN = sorted(name for name in vars(builtins) if not name.startswith("_"))
 nitpick_ignore_regex = [
     # A signature may show a class that is not public, such as what open_session() returns.
     (r"py:class", r"streamscope(\.\w+)*\._\w+\.\w+"),
+    # Nor has a name that is there only to keep signatures short.
+    (r"py:class", r"(_seam\.)?AnyServer|PrincipalOf"),
     # Type variables have no page.
     (r"py:(class|obj)", r"[A-Z][A-Z0-9]?|[A-Z]s|_?[A-Z]\w*T(_co|_contra)?"),
     (r"py:.*", rf"({'|'.join(map(re.escape, _FOREIGN))})(\..+)?"),
@@ -69,9 +74,12 @@ nitpick_ignore_regex = [
 
 # A page shows a script of examples/ and what it prints; the doctest builder runs it and compares.
 doctest_global_setup = f"""
-def run_example(name):
+def load_example(name, run_name="example"):
     import runpy
-    runpy.run_path({str(HERE / "examples")!r} + "/" + name, run_name="__main__")
+    return runpy.run_path({str(HERE / "examples")!r} + "/" + name, run_name=run_name)
+
+def run_example(name):
+    load_example(name, run_name="__main__")
 """
 
 # -- Docstrings of attributes ----------------------------------------------------------------------
@@ -114,9 +122,22 @@ def keep_sentences(_app: Sphinx, what: str, _name: str, _obj: object, _options: 
         lines[:0] = ["..", ""]
 
 
+def look_in_all_modules(
+    app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement
+) -> nodes.reference | None:
+    """Find a public name of ours, whichever module or page mentions it."""
+    if node.get("refdomain") == "py":
+        python = env.domains.python_domain
+        for module in ("streamscope", "streamscope.abc", "streamscope.mcp", "streamscope.testing"):
+            if (target := f"{module}.{node['reftarget']}") in python.objects:
+                return python.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], target, node, contnode)
+    return None
+
+
 def setup(app: Sphinx) -> None:
-    """Connect what is above, before napoleon."""
+    """Connect what is above, the first before napoleon."""
     app.connect("autodoc-process-docstring", keep_sentences, priority=400)
+    app.connect("missing-reference", look_in_all_modules)
 
 
 # -- The part of the changelog that is not released yet ---------------------------------------------

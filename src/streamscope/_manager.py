@@ -137,7 +137,7 @@ class SessionManager:
         does not hurt the other sessions.
 
         Raises:
-            The same as entering `open_session`.
+            Exception: Whatever entering `open_session` raises.
         """
         session_id = session_id or SessionId.new()
         opening = self.open_session(principal=principal, session_id=session_id, connection_info=connection_info)
@@ -217,8 +217,8 @@ class SessionManager:
         """
         self._stop(reason)
         for record in list(self._registry.sessions.values()):
-            if isinstance(record.owner, Session):
-                record.owner.close(self._reason or reason)
+            assert isinstance(record.owner, Session)
+            record.owner.close(self._reason or reason)
 
     def _stop(self, reason: CloseReason) -> None:
         if self._reason is None:

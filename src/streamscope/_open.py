@@ -55,6 +55,7 @@ class OpenSessionManager:
         waits = True
         try:
             swallowed: bool | None = await self._nursery.__aexit__(exc_type, exc, traceback)
+            return swallowed  # noqa: TRY300 - the wait below comes first in any case
         except RuntimeError:
             # This very task has left a session open, and cannot end it while it waits here.
             waits = False
@@ -62,7 +63,6 @@ class OpenSessionManager:
         finally:
             if waits:
                 await self._wait(sessions)
-        return swallowed
 
     async def _wait(self, sessions: SessionManager) -> None:
         """Wait for the sessions that other tasks run."""

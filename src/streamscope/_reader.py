@@ -94,7 +94,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
 
         Raises:
             ValueError: The limit is below 1.
-            The same as `receive`.
+            Exception: Whatever `receive` raises.
         """
         if limit < 1:
             raise ValueError(f"limit must be at least 1, not {limit!r}")

@@ -196,7 +196,7 @@ class Session:
         Args:
             reason: Why. The first reason stays.
         """
-        self._end_streams(reason)
+        self._end_streams(self._refusal() or reason)
         self._scope.cancel(reason=f"session ended: {self._record.reason}")
 
     async def wait_closed(self) -> None:
@@ -210,8 +210,8 @@ class Session:
 
     def _begin_to_leave(self, exc: BaseException | None) -> None:
         """Begin to end the session because its block is being left."""
-        reason = end_reason(exc, self._scope)
-        self._end_streams(self._deadline_reason() if reason is CloseReason.IDLE else reason)
+        # Where a deadline has passed, others were told so already, whatever the block made of it.
+        self._end_streams(self._refusal() or end_reason(exc, self._scope))
 
     def _leave(self) -> None:
         """Take the session out: now, or with its last stream."""

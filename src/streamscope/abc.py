@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import final
 
 import attrs
 
@@ -15,6 +16,7 @@ from ._window import Event
 __all__ = ["Batch", "EventLog", "Instrument", "StreamLog"]
 
 
+@final
 @attrs.frozen
 class Batch:
     """Some consecutive events of a stream.

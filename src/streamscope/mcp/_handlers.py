@@ -9,9 +9,10 @@ from typing import Any, final
 import trio
 from starlette.requests import Request as HTTPRequest
 
-from .._errors import EventsExpiredError, UnknownEventError, UnknownStreamError
+from .._errors import EventsExpiredError, ReaderClosedError, UnknownEventError, UnknownStreamError
 from .._ids import EventId
 from .._reasons import CloseReason
+from .._window import Event
 from . import _seam
 from ._house import Guest, House
 from ._jsonrpc import Answer, Message, Notification, Request
@@ -237,7 +238,20 @@ class Handlers:
                 position = EventId.parse(last_event_id)
             opening = guest.session.open_reader(position.stream_id, after=position.seq, supersede=True)
             async with opening as reader:
-                await response.events(reader, [], resumable=True, options=self._options)
+                events: list[Event] = []
+                if not self._house.sessions.streams.is_stream_active(reader.stream_id):
+                    try:
+                        # The stream has ended, so this does not wait for it.
+                        events = await reader.receive_some()
+                    except trio.EndOfChannel:
+                        # The client has it all, and would come back for more after an empty stream. "A client can be
+                        # told to stop reconnecting using the HTTP 204 No Content response code" (HTML, section 9.2.1).
+                        await response.whole(204)
+                        return
+                    except ReaderClosedError:
+                        # A newer reader has taken over meanwhile; below is what that ends in.
+                        pass
+                await response.events(reader, events, resumable=True, options=self._options)
         except EventsExpiredError as exc:
             first = EventId(exc.stream_id, exc.first)
             raise RefusedError(400, f"Cannot resume: {exc}", data={"outcome": "gap", "first": str(first)}) from None

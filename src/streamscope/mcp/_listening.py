@@ -33,11 +33,13 @@ class ListeningStreams:
         self._limit = limit
         self._streams: list[Stream] = []
         self._unclaimed: Stream | None = None
+        # To open a stream takes time, in which another task may look for one.
+        self._lock = trio.Lock()
 
     @property
     def streams(self) -> list[Stream]:
         """The streams that are open, the oldest first."""
-        return list(self._streams)
+        return [stream for stream in self._streams if stream.reason is None]
 
     async def claim(self, connection_info: str | None) -> Stream:
         """Return the stream that a new GET reads. Always a checkpoint.
@@ -46,13 +48,13 @@ class ListeningStreams:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        stream, self._unclaimed = self._unclaimed, None
-        if stream is not None and stream.reason is None:
-            await trio.lowlevel.checkpoint()
-            return stream
-        if len(self._streams) >= self._limit:
-            self._streams[0].cancel(CloseReason.SUPERSEDED)
-        return await self._open(connection_info)
+        async with self._lock:
+            stream, self._unclaimed = self._unclaimed, None
+            if stream is not None and stream.reason is None:
+                return stream
+            if len(self.streams) >= self._limit:
+                self.streams[0].cancel(CloseReason.SUPERSEDED)
+            return await self._open(connection_info)
 
     async def outlet(self) -> Stream:
         """Return the stream that a message of the server goes to. Always a checkpoint.
@@ -61,14 +63,13 @@ class ListeningStreams:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        if not self._streams:
-            stream = self._unclaimed = await self._open(None)
-            return stream
-        await trio.lowlevel.checkpoint()
-        for stream in reversed(self._streams):
-            if self._session.get_readers(stream.id):
-                return stream
-        return self._streams[-1] if self._streams else await self.outlet()
+        async with self._lock:
+            streams = self.streams
+            if not streams:
+                self._unclaimed = await self._open(None)
+                return self._unclaimed
+            read = [stream for stream in streams if self._session.get_readers(stream.id)]
+            return (read or streams)[-1]
 
     async def _open(self, connection_info: str | None) -> Stream:
         # It does not hold the session: its readers do.

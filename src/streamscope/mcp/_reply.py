@@ -49,6 +49,8 @@ class Reply:
         """Send it: whole, if all answers come in time and nothing else does; else event by event."""
         try:
             async with self.session.open_reader(self.stream.id) as reader:
+                if any(exchange.released for exchange in self.exchanges):
+                    reader.stop()
                 events: list[Event] = []
                 with trio.move_on_after(self.delay):
                     try:

@@ -84,7 +84,10 @@ class Response:
 
     async def whole(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         """Send a response that is complete: JSON, or nothing but a status."""
-        fields = {"content-length": str(len(body)), **(headers or {})}
+        fields = dict(headers or {})
+        if status != 204:
+            # RFC 9110, section 8.6: a 204 must not have it.
+            fields["content-length"] = str(len(body))
         if body:
             fields["content-type"] = JSON
         # Some servers deliver the disconnect within the last send; whoever cancels it there cancels the

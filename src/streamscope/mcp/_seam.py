@@ -37,6 +37,7 @@ from mcp.shared.dispatcher import (
     OnNotifyIntercept,
     OnRequest,
     ProgressFnT,
+    as_request_id,
     coerce_request_id,
 )
 from mcp.shared.exceptions import MCPError, NoBackChannelError
@@ -63,7 +64,7 @@ from mcp_types import (
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS, is_version_at_least
 from starlette.requests import Request as HTTPRequest
 
-from .._errors import EventTooLargeError, StreamClosedError
+from .._errors import EventTooLargeError, LimitError, StreamClosedError
 from .._reasons import CloseReason
 from .._session import Session
 from .._stream import Stream
@@ -179,6 +180,9 @@ class Exchange:
     cancelled: bool = False
     """Whether the client has cancelled the request."""
 
+    released: bool = False
+    """Whether the handler has had the connection closed. It may be quicker than the response begins."""
+
     error_code: int | None = None
     """The JSON-RPC code of the answer, once there is one, if it is an error."""
 
@@ -231,10 +235,16 @@ class Context:
     """What a handler talks through: the SDK's ``DispatchContext`` for one message."""
 
     def __init__(
-        self, http: HTTPRequest, request: Request | None, stream: Stream | None, conversation: Conversation | None
+        self,
+        http: HTTPRequest,
+        request: Request | None,
+        stream: Stream | None,
+        conversation: Conversation | None,
+        exchange: Exchange | None = None,
     ) -> None:
         self._stream = stream
         self._conversation = conversation
+        self._exchange = exchange
         self.transport = TransportContext(
             kind="streamable-http", can_send_request=self.can_send_request, headers=http.headers
         )
@@ -257,7 +267,8 @@ class Context:
     async def _close_connection(self) -> None:
         """Close the connection on which the request's stream is read; the client comes back for the rest."""
         await trio.lowlevel.checkpoint()
-        if self._conversation is not None and self._stream is not None:
+        if self._exchange is not None and self._conversation is not None and self._stream is not None:
+            self._exchange.released = True
             self._conversation.release(self._stream)
 
     async def send_raw_request(
@@ -367,7 +378,7 @@ class Conversation:
     async def _handle_request(self, stream: Stream, exchange: Exchange, cancel: Callable[[], None]) -> None:
         assert self._handle is not None
         request = exchange.request
-        context = Context(exchange.http, request, None if exchange.silent else stream, self)
+        context = Context(exchange.http, request, None if exchange.silent else stream, self, exchange)
         # A list: some clients give every request the same identifier, and each call has its own answer.
         same_id = self._in_flight.setdefault(request.id, [])
         entry = (exchange, context, cancel)
@@ -385,7 +396,7 @@ class Conversation:
         assert self._on_notify is not None
         params = notification.params or {}
         if notification.method == "notifications/cancelled":
-            self._cancel(params.get("requestId"))
+            self._cancel(as_request_id(params.get("requestId")))
         elif notification.method == "notifications/progress":
             await self._progress(params)
         context = Context(http, None, None, self)
@@ -398,8 +409,8 @@ class Conversation:
             question.answer = answer
             question.answered.set()
 
-    def _cancel(self, request_id: object) -> None:
-        if isinstance(request_id, int | str) and (same_id := self._in_flight.get(request_id)):
+    def _cancel(self, request_id: RequestId | None) -> None:
+        if request_id is not None and (same_id := self._in_flight.get(request_id)):
             # The oldest that was not cancelled yet: an identifier that is in use twice says no more.
             for exchange, context, cancel in same_id:
                 if not exchange.cancelled:
@@ -410,6 +421,8 @@ class Conversation:
 
     async def _progress(self, params: Mapping[str, Any]) -> None:
         match params:
+            case {"progressToken": bool()} | {"progress": bool()}:
+                logger.debug("dropped malformed progress")
             case {"progressToken": int() | str() as token, "progress": int() | float() as progress}:
                 question = self._questions.get(coerce_request_id(token))
                 if question is not None and question.on_progress is not None:
@@ -441,6 +454,8 @@ class Conversation:
             stream = await self._listening.outlet()
         except trio.BrokenResourceError:
             raise MCPError(CONNECTION_CLOSED, "Connection closed") from None
+        except LimitError:
+            raise NoBackChannelError(method) from None
         return await self.ask(stream, method, params, opts)
 
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
@@ -450,6 +465,8 @@ class Conversation:
             await stream.send(_jsonrpc.notification(method, params))
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             logger.debug("dropped %s: the session has ended", method)
+        except LimitError as exc:
+            logger.warning("dropped %s: %s", method, exc)
 
     async def ask(
         self, stream: Stream, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None

@@ -1,0 +1,119 @@
+"""What it costs to end a session with 10,000 running streams, beside cancelling as many bare tasks.
+
+The session is closed as a DELETE request closes it: `Session.close`, then wait
+until it has closed. Each of its streams is a task with a scope of its own; each
+is cancelled with a reason, unwinds, is taken out of the registry and of the
+event log, and sees `SessionClosedError`. The floor is as many sleeping tasks in
+one nursery, ended by cancelling that nursery, once, for all.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import partial
+
+import trio
+import trio.testing
+from _timing import judge, print_table, quick, take_turns
+
+from streamscope import CloseReason, SessionManager, Stream, open_session_manager
+
+STREAMS = 10_000
+BOUND = 3.0
+
+
+async def end_session(sessions: SessionManager) -> float:
+    """Measure streamscope: end a session with its streams."""
+
+    async def body(_: Stream) -> None:
+        await trio.sleep_forever()
+
+    session = await sessions.start_session()
+    for _ in range(STREAMS):
+        await session.start_stream(body)
+    await trio.testing.wait_all_tasks_blocked()
+    assert sessions.statistics().streams.open_streams == STREAMS
+    begin = time.process_time()
+    session.close(CloseReason.TERMINATED)
+    await session.wait_closed()
+    # The session's own task ends right after its streams.
+    await trio.testing.wait_all_tasks_blocked()
+    taken = time.process_time() - begin
+    assert sessions.statistics().streams.open_streams == 0
+    assert sessions.statistics().open_sessions == 0
+    assert not sessions.nursery.child_tasks
+    return taken
+
+
+async def end_nursery() -> float:
+    """Measure the floor: cancel a nursery with its tasks."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(STREAMS):
+            nursery.start_soon(trio.sleep_forever)
+        await trio.testing.wait_all_tasks_blocked()
+        begin = time.process_time()
+        nursery.cancel_scope.cancel()
+    await trio.testing.wait_all_tasks_blocked()
+    return time.process_time() - begin
+
+
+async def end_scopes() -> float:
+    """Measure what of the difference is the price of being able to end each alone: a scope for each task."""
+
+    async def body(scope: trio.CancelScope) -> None:
+        with scope:
+            await trio.sleep_forever()
+
+    scopes = [trio.CancelScope() for _ in range(STREAMS)]
+    async with trio.open_nursery() as nursery:
+        for scope in scopes:
+            nursery.start_soon(body, scope)
+        await trio.testing.wait_all_tasks_blocked()
+        begin = time.process_time()
+        for scope in scopes:
+            scope.cancel(reason="session ended: terminated")
+    await trio.testing.wait_all_tasks_blocked()
+    return time.process_time() - begin
+
+
+async def measure(rounds: int) -> bool:
+    async with open_session_manager() as sessions:
+        taken = await take_turns(
+            "ending 10,000 streams",
+            {"session": partial(end_session, sessions), "nursery": end_nursery, "scopes": end_scopes},
+            rounds,
+        )
+    titles = {
+        "nursery": "tasks in a bare nursery, which is cancelled (the floor)",
+        "scopes": "tasks in bare scopes, each of which is cancelled",
+        "session": "streams of a session, which is closed",
+    }
+    print_table(
+        f"Ending {STREAMS:,} of them, CPU time: median of {rounds} rounds",
+        ("", "ms", "µs for each", "ratio"),
+        [
+            (
+                title,
+                f"{taken.median(name) * 1e3:.0f}",
+                f"{taken.median(name) / STREAMS * 1e6:.1f}",
+                f"{taken.ratio(name, 'nursery'):.2f}",
+            )
+            for name, title in titles.items()
+        ],
+    )
+    ratio = taken.ratio("session", "nursery")
+    print()
+    return judge(
+        f"ending a stream costs at most {BOUND:g} times as much as cancelling a bare task: {ratio:.2f}",
+        ratio <= BOUND,
+    )
+
+
+def main() -> None:
+    kept = trio.run(measure, 3 if quick(__doc__) else 9)
+    sys.exit(0 if kept else 1)
+
+
+if __name__ == "__main__":
+    main()

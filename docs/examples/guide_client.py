@@ -1,0 +1,21 @@
+"""A client, for the server whose URL it is given."""
+
+import sys
+
+import trio
+from mcp import Client
+
+
+async def show(progress: float, total: float | None, message: str | None) -> None:
+    print(f"{message}: {progress} of {total}")
+
+
+async def main(url: str) -> None:
+    async with Client(url) as client:
+        print("revision:", client.protocol_version)
+        result = await client.call_tool("next_tide", {"harbour": "Husum"}, progress_callback=show)
+        print("result:", result.structured_content)
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1])

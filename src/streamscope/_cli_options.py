@@ -1,0 +1,121 @@
+"""The options of the command line, and how their values are read."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+from ._limits import Limits
+from ._util import check_count, check_seconds
+
+_DEFAULTS = Limits()
+
+
+def port(text: str) -> int:
+    """Read a TCP port; 0 stands for any that is free."""
+    value = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535, not {text!r}")
+    return value
+
+
+def path(text: str) -> str:
+    """Read the path of a URL."""
+    if not text.startswith("/") or not text.isascii() or not text.isprintable() or set(text) & set(" ?#%"):
+        raise argparse.ArgumentTypeError(f"must be a plain path that begins with a slash, such as /mcp, not {text!r}")
+    return text
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def seconds(text: str) -> float:
+    """Read a time-out."""
+    return _checked(check_seconds, "it", _number(text), f"must be more than 0 seconds, or inf, not {text!r}")
+
+
+def grace(text: str) -> float:
+    """Read a time that may be none at all."""
+    value = _number(text)
+    if math.isnan(value) or value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 seconds or more, not {text!r}")
+    return value
+
+
+def count(text: str) -> float:
+    """Read a bound."""
+    return _checked(check_count, "it", _number(text), f"must be a whole number of at least 1, or inf, not {text!r}")
+
+
+def pace(text: str) -> float:
+    """Read a factor."""
+    value = _number(text)
+    if not 0 <= value <= 10:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 10, not {text!r}")
+    return value
+
+
+def _checked(check: Callable[[str, float], float], name: str, value: float, message: str) -> float:
+    try:
+        return check(name, value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(message) from None
+
+
+def add_serve_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what ``streamscope serve`` takes."""
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        help="module:name or path/to/file.py:name, where the name is that of an MCPServer or a low-level Server "
+        "and may be dotted; without a name, the only server there is",
+    )
+    listening = parser.add_argument_group("where to listen")
+    listening.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    listening.add_argument(
+        "--port", type=port, default=8000, help="port to listen on; 0 for any that is free (default: %(default)s)"
+    )
+    listening.add_argument("--path", type=path, default="/mcp", help="path of the endpoint (default: %(default)s)")
+
+    limits = parser.add_argument_group("limits of sessions, in seconds where they are times; inf for none")
+    limits.add_argument(
+        "--idle-timeout",
+        type=seconds,
+        default=_DEFAULTS.idle_timeout,
+        metavar="SECONDS",
+        help="end a session that nothing has held for so long (default: %(default)g)",
+    )
+    limits.add_argument(
+        "--max-age",
+        type=seconds,
+        default=_DEFAULTS.max_age,
+        metavar="SECONDS",
+        help="end a session that is so old (default: %(default)g)",
+    )
+    limits.add_argument(
+        "--max-sessions",
+        type=count,
+        default=_DEFAULTS.max_sessions,
+        metavar="COUNT",
+        help="refuse to open more sessions at once (default: %(default)g)",
+    )
+    running = parser.add_argument_group("running")
+    running.add_argument(
+        "--grace",
+        type=grace,
+        default=5.0,
+        metavar="SECONDS",
+        help="let a clean stop take so long at most (default: %(default)g)",
+    )
+    running.add_argument(
+        "--log-level",
+        type=str.lower,
+        choices=["debug", "info", "warning", "error", "critical"],
+        default="info",
+        help="what to log on standard error; debug tells of each session, stream and reader (default: %(default)s)",
+    )

@@ -1,0 +1,108 @@
+"""``streamscope serve``: a server of somebody else's, until a signal stops it."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import socket
+import sys
+from functools import partial
+from typing import Final
+
+import trio
+
+from ._changes import (
+    Change,
+    ChangesMissed,
+    ReaderAttached,
+    ReaderDetached,
+    SessionClosed,
+    SessionOpened,
+    StreamClosed,
+    StreamOpened,
+)
+from ._cli_errors import CannotStartError, TargetRaisedError, foreign_part, leaves, only_interrupts
+from ._cli_target import load
+from ._open import open_session_manager
+from .abc import Instrument
+from .mcp import serve
+from .mcp._seam import AnyServer
+
+logger: Final = logging.getLogger("streamscope")
+_NO_LISTENING: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT})
+
+
+class ChangeLog(Instrument):
+    """Logs each session, stream and reader that comes or goes. Identifiers of sessions are secrets: it has none."""
+
+    def changed(self, change: Change) -> None:
+        """Log a change."""
+        match change:
+            case SessionOpened(session):
+                logger.debug("session opened, from %s", session.connection_info)
+            case SessionClosed(session, reason):
+                logger.debug("session closed after %.1f s: %s", session.age, reason)
+            case StreamOpened(stream):
+                logger.debug("stream %s (%s) opened", stream.stream_id, stream.kind)
+            case StreamClosed(stream, reason):
+                logger.debug("stream %s closed after %d events: %s", stream.stream_id, stream.event_count, reason)
+            case ReaderAttached(_, position):
+                logger.debug("reader attached at %s", position)
+            case ReaderDetached(_, position, reason):
+                logger.debug("reader detached at %s: %s", position, reason)
+            case ChangesMissed():
+                pass
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve the target, and return the exit status.
+
+    Raises:
+        CannotStartError: It cannot be served, or not there.
+        TargetRaisedError: Its module raised an exception.
+    """
+    # Before the target is imported: an MCPServer sets logging up where nobody has.
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)-8s %(message)s", stream=sys.stderr
+    )
+    server = load(options.target)
+    try:
+        trio.run(_serve, server, options)
+    except (Exception, BaseExceptionGroup) as exc:
+        # Nurseries wrap it in groups.
+        match leaves(exc):
+            case [error] if foreign_part(error) is not None and not only_interrupts(error):
+                raise TargetRaisedError(error, f"{options.target} has failed") from None
+            case [OSError() as error] if isinstance(error, socket.gaierror) or error.errno in _NO_LISTENING:
+                where = f"{options.host} port {options.port}"
+                raise CannotStartError(f"cannot listen on {where}: {error.strerror or error}") from None
+            case _:
+                raise
+    return 0
+
+
+async def _serve(server: AnyServer, options: argparse.Namespace) -> None:
+    async with (
+        open_session_manager(
+            instruments=(ChangeLog(),) if logger.isEnabledFor(logging.DEBUG) else (),
+            idle_timeout=options.idle_timeout,
+            max_age=options.max_age,
+            max_sessions=options.max_sessions,
+        ) as sessions,
+        trio.open_nursery() as nursery,
+    ):
+        url = await nursery.start(
+            partial(
+                serve,
+                server,
+                sessions,
+                host=options.host,
+                port=options.port,
+                path=options.path,
+                grace=options.grace,
+            )
+        )
+        print(url, flush=True)
+    seen = sessions.statistics()
+    logger.info("stopped; served %d sessions and %d streams", seen.opened_sessions, seen.streams.opened_streams)

@@ -1,0 +1,542 @@
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from streamscope import (
+    EventLogStatistics,
+    EventsExpiredError,
+    EventTooLargeError,
+    MemoryEventLog,
+    SessionId,
+    StreamClosedError,
+    StreamId,
+    UnknownStreamError,
+)
+from streamscope.abc import StreamLog
+from streamscope.testing import check_event_log
+from tests.helpers import simulate
+
+S1, S2 = SessionId("s1"), SessionId("s2")
+
+
+def open_stream(log: MemoryEventLog, session_id: SessionId = S1) -> tuple[StreamId, StreamLog]:
+    stream_id = StreamId.new()
+    return stream_id, log.open_stream(session_id, stream_id)
+
+
+async def contents(stream: StreamLog) -> list[bytes]:
+    batch = await stream.read(stream.first - 1, 10_000)
+    return [event.data for event in batch.events]
+
+
+async def is_kept(log: MemoryEventLog, stream_id: StreamId, session_id: SessionId = S1) -> bool:
+    try:
+        await log.find_stream(session_id, stream_id)
+    except UnknownStreamError:
+        return False
+    return True
+
+
+# The promises of every log
+
+
+@pytest.mark.parametrize(
+    ("options", "overflow", "too_large"),
+    [
+        ({}, [b"x"] * 1025, bytes(16 * 2**20 + 1)),
+        ({"max_events": 40}, [b"x"] * 41, None),
+        ({"max_stream_bytes": 2048}, [bytes(1000)] * 3, bytes(2049)),
+        ({"max_bytes": 65536, "max_stream_bytes": 65536}, [bytes(30_000)] * 3, bytes(65537)),
+        ({"max_events": math.inf, "max_stream_bytes": math.inf, "max_bytes": math.inf}, [], None),
+    ],
+    ids=["default", "count", "stream bytes", "bytes", "unbounded"],
+)
+async def test_is_an_event_log(options, overflow, too_large, autojump_clock):
+    await check_event_log(lambda: MemoryEventLog(**options), overflow=overflow, too_large=too_large)
+
+
+async def test_is_an_event_log_also_when_it_is_the_same_for_all_checks(autojump_clock):
+    log = MemoryEventLog()
+    await check_event_log(lambda: log, overflow=[b"x"] * 1025)
+    assert log.statistics() == EventLogStatistics(streams=0, finished_streams=0, events=0, bytes=0)
+
+
+# Options
+
+
+@pytest.mark.parametrize("name", ["max_events", "max_stream_bytes", "max_bytes", "max_finished"])
+def test_counts_are_checked(name):
+    for value in (0, 0.5, -1, math.nan):
+        with pytest.raises(ValueError, match=rf"^{name} must be a whole number of at least 1"):
+            MemoryEventLog(**{name: value})
+
+
+def test_the_resume_window_is_checked():
+    for value in (0, -1, math.nan):
+        with pytest.raises(ValueError, match=r"^resume_window must be more than 0 seconds"):
+            MemoryEventLog(resume_window=value)
+
+
+def test_the_whole_must_have_room_for_one_stream():
+    with pytest.raises(ValueError, match=r"^max_bytes=16777215 has no room for max_stream_bytes=16777216$"):
+        MemoryEventLog(max_bytes=16 * 2**20 - 1)
+    log = MemoryEventLog(max_bytes=7, max_stream_bytes=7)
+    assert (log.max_bytes, log.max_stream_bytes) == (7, 7)
+
+
+def test_the_defaults_are_part_of_the_interface():
+    log = MemoryEventLog()
+    assert (log.max_events, log.max_finished, log.resume_window) == (1024, 10_000, 300)
+    assert (log.max_stream_bytes, log.max_bytes) == (16 * 2**20, 256 * 2**20)
+
+
+# Bounds of one stream
+
+
+async def test_a_stream_keeps_its_newest_events():
+    log = MemoryEventLog(max_events=3)
+    stream_id, stream = open_stream(log)
+    for data in (b"1", b"2", b"3", b"4", b"5"):
+        stream.append_nowait(data)
+    assert (stream.first, stream.last) == (3, 5)
+    assert await contents(stream) == [b"3", b"4", b"5"]
+    with pytest.raises(EventsExpiredError) as caught:
+        await stream.read(1, 10)
+    assert (caught.value.stream_id, caught.value.after, caught.value.first) == (stream_id, 1, 3)
+    assert log.statistics().bytes == 3
+
+
+async def test_a_stream_keeps_as_many_bytes_as_it_may():
+    log = MemoryEventLog(max_stream_bytes=10)
+    _, stream = open_stream(log)
+    for size in (4, 4, 2, 3):
+        stream.append_nowait(bytes(size))
+    assert (stream.first, stream.last, log.statistics().bytes) == (2, 4, 9)
+    stream.append_nowait(bytes(10))
+    assert (stream.first, stream.last, log.statistics().bytes) == (5, 5, 10)
+
+
+async def test_an_event_that_is_too_large_names_the_bound():
+    log = MemoryEventLog(max_stream_bytes=10)
+    _, stream = open_stream(log)
+    with pytest.raises(EventTooLargeError, match=r"^max_stream_bytes=10 is reached$"):
+        stream.append_nowait(bytes(11), last=True)
+    # Nothing was appended, so this was not the last event either.
+    assert (stream.last, stream.finished) == (0, False)
+
+
+async def test_a_stream_that_was_discarded_is_bounded_too():
+    log = MemoryEventLog(max_events=3, max_stream_bytes=10)
+    _, stream = open_stream(log)
+    stream.discard()
+    for size in (1, 1, 1, 1, 9):
+        stream.append_nowait(bytes(size))
+    assert (stream.first, stream.last) == (4, 5)
+    assert await contents(stream) == [bytes(1), bytes(9)]
+    assert log.statistics().bytes == 0
+
+
+# Bounds of the whole, in the order in which room is made
+
+
+async def test_first_go_the_streams_that_ended_first():
+    log = MemoryEventLog(max_bytes=10, max_stream_bytes=10)
+    first_id, first = open_stream(log)
+    second_id, second = open_stream(log)
+    _, silent = open_stream(log)
+    _, appending = open_stream(log)
+    silent.append_nowait(bytes(2))
+    for stream in (second, first):
+        stream.append_nowait(bytes(3))
+    appending.append_nowait(bytes(2))
+    first.finish()
+    second.finish()
+
+    appending.append_nowait(bytes(1))
+    assert (await is_kept(log, first_id), await is_kept(log, second_id)) == (False, True)
+    appending.append_nowait(bytes(3))
+    assert not await is_kept(log, second_id)
+    assert (silent.first, appending.first) == (1, 1)
+    # Who reads them already sees the end.
+    assert await contents(first) == [bytes(3)]
+    assert log.statistics() == EventLogStatistics(streams=2, finished_streams=0, events=4, bytes=8)
+
+
+async def test_then_go_the_oldest_events_of_the_stream_that_is_appended_to():
+    log = MemoryEventLog(max_bytes=10, max_stream_bytes=10)
+    _, silent = open_stream(log)
+    _, appending = open_stream(log)
+    silent.append_nowait(bytes(4))
+    for size in (2, 2, 1, 6):
+        appending.append_nowait(bytes(size))
+    assert (silent.first, appending.first, appending.last) == (1, 4, 4)
+    assert log.statistics().bytes == 10
+
+
+async def test_then_go_the_oldest_events_of_the_stream_that_was_silent_longest():
+    log = MemoryEventLog(max_bytes=10, max_stream_bytes=10)
+    _, early = open_stream(log)
+    _, late = open_stream(log)
+    _, never = open_stream(log)
+    _, appending = open_stream(log)
+    late.append_nowait(bytes(3))
+    early.append_nowait(bytes(1))
+    early.append_nowait(bytes(2))
+    late.append_nowait(bytes(1))
+    appending.append_nowait(bytes(4))
+    assert (early.first, late.first, never.first, appending.first) == (2, 1, 1, 1)
+    appending.append_nowait(bytes(8))
+    assert (early.first, late.first, appending.first) == (3, 2, 2)
+    assert log.statistics().bytes == 9
+    # A stream of which nothing is left goes on.
+    assert early.append_nowait(b"x") == 3
+    assert await contents(early) == [b"x"]
+    assert log.statistics().bytes == 10
+
+
+async def test_what_ended_most_recently_is_kept():
+    log = MemoryEventLog(max_finished=2)
+    streams = [open_stream(log) for _ in range(4)]
+    for _, stream in reversed(streams):
+        stream.finish()
+    assert [await is_kept(log, stream_id) for stream_id, _ in streams] == [True, True, False, False]
+    assert log.statistics().finished_streams == 2
+
+
+async def test_what_has_ended_is_kept_for_the_resume_window(autojump_clock):
+    log = MemoryEventLog(resume_window=60)
+    stream_id, stream = open_stream(log)
+    stream.append_nowait(b"x")
+    await trio.sleep(1000)
+    assert await is_kept(log, stream_id), "a stream that is open does not expire"
+    stream.finish()
+    await trio.sleep(59.999)
+    assert await is_kept(log, stream_id)
+    await trio.sleep(0.001)
+    assert not await is_kept(log, stream_id)
+    assert log.statistics() == EventLogStatistics(streams=0, finished_streams=0, events=0, bytes=0)
+
+
+@pytest.mark.parametrize("trigger", ["open", "finish"])
+async def test_what_has_expired_is_dropped_although_nobody_looks_for_it(trigger, autojump_clock):
+    log = MemoryEventLog(resume_window=60)
+    _, ended = open_stream(log)
+    _, running = open_stream(log, S2)
+    ended.append_nowait(b"x")
+    ended.finish()
+    await trio.sleep(60)
+    if trigger == "open":
+        open_stream(log)
+    else:
+        running.finish()
+    statistics = log.statistics()
+    assert (statistics.streams, statistics.events, statistics.bytes) == (2 if trigger == "open" else 1, 0, 0)
+
+
+async def test_a_session_goes_on_when_all_of_its_streams_have_expired(autojump_clock):
+    log = MemoryEventLog(resume_window=60)
+    _, ended = open_stream(log)
+    ended.finish()
+    await trio.sleep(60)
+    # The old stream expires as this one is opened; the new one must be found nevertheless.
+    stream_id, stream = open_stream(log)
+    stream.append_nowait(b"x")
+    assert await log.find_stream(S1, stream_id) is stream
+    assert log.statistics() == EventLogStatistics(streams=1, finished_streams=0, events=1, bytes=1)
+    log.discard_session(S1)
+    assert log.statistics().bytes == 0
+
+
+async def test_an_identifier_may_come_again_when_its_stream_was_dropped(autojump_clock):
+    log = MemoryEventLog(resume_window=60)
+    stream_id, old = open_stream(log)
+    old.finish()
+    await trio.sleep(60)
+    new = log.open_stream(S1, stream_id)
+    # The old handle knows that its stream is gone, and does not take the new one with it.
+    old.discard()
+    assert await log.find_stream(S1, stream_id) is new
+
+
+async def test_what_has_ended_may_be_kept_for_ever(autojump_clock):
+    log = MemoryEventLog(resume_window=math.inf)
+    stream_id, stream = open_stream(log)
+    stream.finish()
+    await trio.sleep(80_000)
+    assert await is_kept(log, stream_id)
+
+
+async def test_finishing_what_was_discarded_does_not_bring_it_back():
+    log = MemoryEventLog()
+    stream_id, stream = open_stream(log)
+    stream.append_nowait(b"x")
+    stream.discard()
+    stream.finish()
+    assert stream.finished
+    assert not await is_kept(log, stream_id)
+    assert log.statistics() == EventLogStatistics(streams=0, finished_streams=0, events=0, bytes=0)
+
+
+async def test_the_last_event_wakes_once():
+    log = MemoryEventLog()
+    _, stream = open_stream(log)
+    seen: list[tuple[int, bool]] = []
+    stream.attach(lambda: seen.append((stream.last, stream.finished)))
+    stream.append_nowait(b"1")
+    stream.append_nowait(b"2", last=True)
+    assert seen == [(1, False), (2, True)]
+
+
+# Against a model
+
+
+@attrs.define(eq=False)
+class ModelStream:
+    handle: StreamLog
+    stream_id: StreamId
+    session_id: SessionId
+    kept: bool = True
+    finished_at: float | None = None
+    dropped: int = 0
+    appended: list[bytes] = attrs.Factory(list)
+
+    @property
+    def events(self) -> list[bytes]:
+        return self.appended[self.dropped :]
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.events))
+
+
+class Model:
+    """What the docstring says, in plain lists that are searched as a whole."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+        self.streams: list[ModelStream] = []
+        self.by_append: list[ModelStream] = []
+        self.by_end: list[ModelStream] = []
+
+    @property
+    def kept(self) -> list[ModelStream]:
+        return [stream for stream in self.streams if stream.kept]
+
+    @property
+    def finished(self) -> list[ModelStream]:
+        return [stream for stream in self.by_end if stream.kept]
+
+    @property
+    def size(self) -> int:
+        return sum(stream.size for stream in self.kept)
+
+    def expire(self, now: float) -> None:
+        for stream in self.finished:
+            assert stream.finished_at is not None
+            if now - stream.finished_at >= self.options["resume_window"]:
+                stream.kept = False
+
+    def append(self, stream: ModelStream, data: bytes) -> None:
+        stream.appended.append(data)
+        while len(stream.events) > self.options["max_events"] or stream.size > self.options["max_stream_bytes"]:
+            stream.dropped += 1
+        if stream.kept:
+            self.by_append = [other for other in self.by_append if other is not stream] + [stream]
+            while self.size > self.options["max_bytes"]:
+                self.make_room(stream)
+
+    def make_room(self, stream: ModelStream) -> None:
+        if self.finished:
+            self.finished[0].kept = False
+        elif len(stream.events) > 1:
+            stream.dropped += 1
+        else:
+            silent = next(other for other in self.by_append if other.kept and other.events)
+            silent.dropped += 1
+
+    def finish(self, stream: ModelStream, now: float) -> None:
+        if stream.finished_at is None:
+            stream.finished_at = now
+            if stream.kept:
+                self.by_end.append(stream)
+                if len(self.finished) > self.options["max_finished"]:
+                    self.finished[0].kept = False
+                self.expire(now)
+
+
+number = st.integers(0, 5)
+steps = st.one_of(
+    st.tuples(st.just("open"), st.sampled_from([S1, S2])),
+    st.tuples(st.just("append"), number, st.integers(0, 9), st.booleans()),
+    st.tuples(st.just("append"), number, st.integers(0, 9), st.just(False)),
+    st.tuples(st.just("finish"), number),
+    st.tuples(st.just("discard"), number),
+    st.tuples(st.just("discard session"), st.sampled_from([S1, S2])),
+    st.tuples(st.just("find"), number, st.sampled_from([S1, S2])),
+    st.tuples(st.just("sleep"), st.sampled_from([1.0, 4.0])),
+)
+options = st.fixed_dictionaries(
+    {
+        "max_events": st.integers(1, 4),
+        "max_stream_bytes": st.integers(1, 12),
+        "max_bytes": st.integers(12, 30),
+        "max_finished": st.integers(1, 3),
+        "resume_window": st.sampled_from([0.5, 5.0, math.inf]),
+    }
+)
+
+
+class Comparison:
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.log = MemoryEventLog(**options)
+        self.model = Model(options)
+
+    async def take(self, step: tuple[Any, ...]) -> None:
+        log, model = self.log, self.model
+        match step:
+            case "open", session_id:
+                stream_id = StreamId.new()
+                model.streams.append(ModelStream(log.open_stream(session_id, stream_id), stream_id, session_id))
+                model.expire(trio.current_time())
+            case "discard session", session_id:
+                log.discard_session(session_id)
+                for stream in model.kept:
+                    stream.kept = stream.session_id != session_id
+            case "sleep", seconds:
+                await trio.sleep(seconds)
+            case name, which, *rest if model.streams:
+                # The newest streams, so that a story has more to tell of each of them.
+                await self.take_with_stream(name, model.streams[-1 - which % len(model.streams)], rest)
+
+    async def take_with_stream(self, name: str, stream: ModelStream, rest: list[Any]) -> None:
+        log, model = self.log, self.model
+        match name, *rest:
+            case "append", size, last:
+                await self.append(stream, bytes(size), last=last)
+            case ("finish",):
+                stream.handle.finish()
+                model.finish(stream, trio.current_time())
+            case ("discard",):
+                stream.handle.discard()
+                stream.kept = False
+            case "find", session_id:
+                model.expire(trio.current_time())
+                if stream.kept and stream.session_id == session_id:
+                    assert await log.find_stream(session_id, stream.stream_id) is stream.handle
+                else:
+                    with pytest.raises(UnknownStreamError):
+                        await log.find_stream(session_id, stream.stream_id)
+
+    async def append(self, stream: ModelStream, data: bytes, *, last: bool) -> None:
+        if stream.finished_at is not None:
+            with pytest.raises(StreamClosedError):
+                stream.handle.append_nowait(data, last=last)
+        elif len(data) > self.log.max_stream_bytes:
+            with pytest.raises(EventTooLargeError):
+                await stream.handle.append(data, last=last)
+        else:
+            self.model.append(stream, data)
+            if last:
+                self.model.finish(stream, trio.current_time())
+            assert stream.handle.append_nowait(data, last=last) == len(stream.appended)
+
+    async def check(self) -> None:
+        for stream in self.model.streams:
+            handle = stream.handle
+            assert (handle.first, handle.last) == (stream.dropped + 1, len(stream.appended))
+            assert handle.finished is (stream.finished_at is not None)
+            assert await contents(handle) == stream.events
+        model = self.model
+        assert self.log.statistics() == EventLogStatistics(
+            streams=len(model.kept),
+            finished_streams=len(model.finished),
+            events=sum(len(stream.events) for stream in model.kept),
+            bytes=model.size,
+        )
+
+
+def play(options: dict[str, Any], story: list[tuple[Any, ...]]) -> None:
+    async def main() -> None:
+        comparison = Comparison(options)
+        for step in story:
+            await comparison.take(step)
+            await comparison.check()
+
+    simulate(main)
+
+
+SMALL = {"max_events": 2, "max_stream_bytes": 12, "max_bytes": 12, "max_finished": 2, "resume_window": 5.0}
+
+
+@given(options, st.lists(steps, max_size=40))
+@example(SMALL, [("open", S1), ("finish", 0), ("sleep", 4.0), ("sleep", 1.0), ("open", S1), ("append", 0, 9, False)])
+@example(SMALL, [("open", S1), ("append", 0, 9, False), ("open", S1), ("append", 0, 9, False), ("append", 1, 3, True)])
+def test_against_plain_lists(options, story):
+    play(options, story)
+
+
+# What it costs
+
+
+class Counted(OrderedDict[Any, Any]):
+    """Counts the entries that iterations pass."""
+
+    looks = 0
+
+    def __iter__(self):
+        for key in super().__iter__():
+            Counted.looks += 1
+            yield key
+
+
+async def cost(count: int, size: int) -> int:
+    """How many streams are looked at to append ten events, in a full log with ``count`` open streams without events."""
+    log = MemoryEventLog(max_bytes=10, max_stream_bytes=10)
+    log._by_append = Counted()
+    for _ in range(count):
+        open_stream(log)
+    _, one = open_stream(log)
+    _, other = open_stream(log)
+    one.append_nowait(bytes(10))
+    Counted.looks = 0
+    for _ in range(5):
+        other.append_nowait(bytes(size))
+        one.append_nowait(bytes(size))
+    return Counted.looks
+
+
+@pytest.mark.parametrize("size", [1, 10])
+async def test_making_room_costs_the_same_however_many_streams_are_open(size):
+    assert await cost(10, size) == await cost(1000, size) > 0
+
+
+@pytest.mark.parametrize("count", [10, 1000])
+async def test_expiry_looks_at_what_has_expired_and_at_one_more(count, autojump_clock):
+    log = MemoryEventLog(resume_window=60)
+    for _ in range(3):
+        open_stream(log)[1].finish()
+    await trio.sleep(30)
+    for _ in range(count):
+        open_stream(log)[1].finish()
+    await trio.sleep(30)
+
+    class CountedItems(OrderedDict[Any, Any]):
+        looks = 0
+
+        def items(self):
+            CountedItems.looks += 1
+            return super().items()
+
+    log._finished = CountedItems(log._finished)
+    CountedItems.looks = 0
+    open_stream(log)
+    assert log.statistics().finished_streams == count
+    assert CountedItems.looks == 4

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+
+import trio
+from trio.testing import MockClock
+
+from streamscope._idle import IdleDeadline
+
+
+async def test_the_time_out_counts_from_the_last_touch(mock_clock: MockClock) -> None:
+    scope = trio.CancelScope()
+    idle = IdleDeadline(scope, 10)
+    idle.touch()
+    assert scope.deadline == 10
+    mock_clock.jump(4)
+    idle.touch()
+    assert scope.deadline == 14
+
+
+async def test_while_it_is_held_only_the_maximum_age_counts(mock_clock: MockClock) -> None:
+    scope = trio.CancelScope()
+    idle = IdleDeadline(scope, 10, expires=100)
+    idle.touch()
+    idle.hold()
+    assert scope.deadline == 100
+    idle.hold()
+    mock_clock.jump(1)
+    idle.release()
+    idle.touch()
+    assert scope.deadline == 100
+    idle.release()
+    assert scope.deadline == 11
+
+
+async def test_the_time_out_does_not_reach_beyond_the_maximum_age(mock_clock: MockClock) -> None:
+    scope = trio.CancelScope()
+    idle = IdleDeadline(scope, 10, expires=12)
+    mock_clock.jump(5)
+    idle.touch()
+    assert scope.deadline == 12
+    assert not idle.expired
+
+
+async def test_without_limits_there_is_no_deadline() -> None:
+    scope = trio.CancelScope()
+    idle = IdleDeadline(scope, math.inf)
+    idle.touch()
+    idle.hold()
+    idle.release()
+    assert scope.deadline == math.inf
+    assert not idle.expired
+
+
+async def test_it_says_which_of_the_two_deadlines_has_passed(mock_clock: MockClock) -> None:
+    aged, idled, both = trio.CancelScope(), trio.CancelScope(), trio.CancelScope()
+    by_age = IdleDeadline(aged, 10, expires=5)
+    by_idleness = IdleDeadline(idled, 5, expires=10)
+    by_both = IdleDeadline(both, 5, expires=5)
+    for idle in (by_age, by_idleness, by_both):
+        idle.touch()
+        assert not idle.expired
+    mock_clock.jump(20)
+    assert by_age.expired
+    # It had been idle for long when it came of age.
+    assert not by_idleness.expired
+    assert by_both.expired
+
+
+async def test_a_deadline_that_has_passed_is_not_taken_back(mock_clock: MockClock) -> None:
+    with trio.CancelScope() as scope:
+        idle = IdleDeadline(scope, 10)
+        idle.touch()
+        # Trio has not looked at the clock since, so the scope is not cancelled yet. Others were told already.
+        mock_clock.jump(10)
+        idle.touch()
+        idle.hold()
+        idle.release()
+        assert scope.deadline == 10
+        await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_it_ends_the_scope(autojump_clock: MockClock) -> None:
+    with trio.CancelScope() as scope:
+        idle = IdleDeadline(scope, 10)
+        idle.hold()
+        await trio.sleep(100)
+        idle.release()
+        await trio.sleep_forever()
+    assert trio.current_time() == 110

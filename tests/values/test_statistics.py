@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from streamscope import CloseReason, EventLogStatistics, SessionManagerStatistics, StreamManagerStatistics
+
+STREAMS = {
+    "open_streams": 2,
+    "opened_streams": 5,
+    "closed_streams": {CloseReason.COMPLETED: 3},
+    "sent_events": 7,
+    "sent_bytes": 70,
+}
+CASES: dict[type, dict[str, Any]] = {
+    StreamManagerStatistics: STREAMS,
+    SessionManagerStatistics: {
+        "open_sessions": 1,
+        "opened_sessions": 4,
+        "closed_sessions": {CloseReason.IDLE: 3},
+        "streams": STREAMS,
+    },
+    EventLogStatistics: {"streams": 3, "finished_streams": 1, "events": 9, "bytes": 90},
+}
+
+
+def make(kind):
+    values = dict(CASES[kind])
+    if "streams" in values and isinstance(values["streams"], dict):
+        values["streams"] = StreamManagerStatistics(**values["streams"])
+    return kind(**values)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_statistics_are_values(kind):
+    statistics = make(kind)
+    assert statistics == make(kind)
+    # The names are part of the interface: they become names of metrics.
+    assert attrs.asdict(statistics) == CASES[kind]
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        setattr(statistics, next(iter(CASES[kind])), 0)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_statistics_are_made_by_keyword_only(kind):
+    with pytest.raises(TypeError):
+        kind(*CASES[kind].values())
