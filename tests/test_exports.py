@@ -1,7 +1,6 @@
 """What is public, says so, says where it comes from, and says what it does."""
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -11,8 +10,10 @@ import inspect
 import re
 import sys
 import typing
+from itertools import pairwise
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,8 @@ def test_the_interfaces_hand_out_what_they_define():
 
 @each_module
 def test_a_public_name_says_where_it_is_imported_from(module):
-    for obj in [*find_classes(load(module)), *find_functions(load(module))]:
+    named: list[Any] = [*find_classes(load(module)), *find_functions(load(module))]
+    for obj in named:
         assert obj.__module__ == module
         assert getattr(sys.modules[obj.__module__], obj.__name__) is obj
 
@@ -138,7 +140,7 @@ def find_docstring(module: ModuleType, name: str) -> str | None:
         if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]
     )
     body = parse(importlib.import_module(f"{module.__name__}.{source}")).body
-    for node, following in zip(body, body[1:], strict=False):
+    for node, following in pairwise(body):
         if isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == name for target in targets):

@@ -68,15 +68,13 @@ def find_imports(name: str, source: str) -> list[Import]:
     def visit(node: ast.AST, *, within_function: bool) -> None:
         match node:
             case ast.Import(names):
-                for alias in names:
-                    found.append(locate(alias.name.split("."), within_function=within_function))
+                found.extend(locate(alias.name.split("."), within_function=within_function) for alias in names)
             case ast.ImportFrom(module, names, level):
                 base = (module or "").split(".") if module else []
                 if level:
                     directory = PurePosixPath(name).parts[:-1]
                     base = ["streamscope", *directory[: len(directory) - level + 1], *base]
-                for alias in names:
-                    found.append(locate([*base, alias.name], within_function=within_function))
+                found.extend(locate([*base, alias.name], within_function=within_function) for alias in names)
         inner = within_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
             visit(child, within_function=inner)
@@ -203,7 +201,7 @@ def test_this_test_can_fail(name, source, good):
 
 
 def test_a_new_file_has_to_be_put_on_a_floor():
-    with pytest.raises(LookupError, match="_new.py is on no floor"):
+    with pytest.raises(LookupError, match=r"_new\.py is on no floor"):
         place("_new")
-    with pytest.raises(LookupError, match="new/_file.py is on no floor"):
+    with pytest.raises(LookupError, match=r"new/_file\.py is on no floor"):
         place("new/_file")

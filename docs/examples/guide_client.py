@@ -13,7 +13,8 @@ async def show(progress: float, total: float | None, message: str | None) -> Non
 async def main(url: str) -> None:
     async with Client(url) as client:
         print("revision:", client.protocol_version)
-        result = await client.call_tool("next_tide", {"harbour": "Husum"}, progress_callback=show)
+        arguments = {"harbour": "Husum"}
+        result = await client.call_tool("next_tide", arguments, progress_callback=show)
         print("result:", result.structured_content)
 
 

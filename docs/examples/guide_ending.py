@@ -2,8 +2,13 @@
 
 import trio
 
-import streamscope
-from streamscope import CloseReason, Session, SessionClosedError, Stream
+from streamscope import (
+    CloseReason,
+    Session,
+    SessionClosedError,
+    Stream,
+    open_session_manager,
+)
 
 
 async def sleep(stream: Stream) -> None:
@@ -45,10 +50,10 @@ async def time_out(session: Session) -> None:
     print("after the outer scope:", stream.reason)
 
 
-async def lose_the_session(session: Session, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+async def lose_the_session(session: Session, opened: trio.Event) -> None:
     try:
         async with session.open_stream() as stream:
-            task_status.started()
+            opened.set()
             try:
                 await sleep(stream)
             finally:
@@ -58,13 +63,15 @@ async def lose_the_session(session: Session, task_status: trio.TaskStatus[None] 
 
 
 async def main() -> None:
-    async with streamscope.open_session_manager() as sessions, trio.open_nursery() as nursery:
+    async with open_session_manager() as sessions, trio.open_nursery() as nursery:
         async with sessions.open_session() as session:
             for way in (run_to_the_end, raise_an_exception, be_cancelled, time_out):
                 print(f"-- {way.__name__}")
                 await way(session)
             print("-- lose_the_session")
-            await nursery.start(lose_the_session, session)
+            opened = trio.Event()
+            nursery.start_soon(lose_the_session, session, opened)
+            await opened.wait()
             session.close(CloseReason.TERMINATED)
             await trio.sleep(3600)
         print("after the session's own block:", session.reason)

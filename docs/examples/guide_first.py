@@ -2,11 +2,11 @@
 
 import trio
 
-import streamscope
+from streamscope import open_session_manager
 
 
 async def main() -> None:
-    async with streamscope.open_session_manager() as sessions, sessions.open_session(principal="alice") as session:
+    async with open_session_manager() as sessions, sessions.open_session() as session:
         async with session.open_stream(kind="greeting") as stream:
             await stream.send(b"hello")
             print("inside:", sessions.streams.is_stream_active(stream.id))

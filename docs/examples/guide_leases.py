@@ -16,7 +16,7 @@ async def held_by_work(session: Session) -> None:
 
 
 async def held_by_a_reader(session: Session) -> None:
-    # A listener: it is there for its readers, and should not keep a session alive by itself.
+    # It is there for its readers, and should not keep a session alive by itself.
     stream = await session.start_stream(sleep, 1000, holds_session=False)
     async with session.open_reader(stream.id):
         await trio.sleep(100)
@@ -37,7 +37,8 @@ async def show(sessions: SessionManager) -> None:
         began = trio.current_time()
         await what(session)
         await session.wait_closed()
-        print(f"{what.__name__}: {session.reason} after {trio.current_time() - began:g} s")
+        seconds = trio.current_time() - began
+        print(f"{what.__name__}: {session.reason} after {seconds:g} s")
         assert session.reason is CloseReason.IDLE
 
 

@@ -4,13 +4,20 @@ from collections.abc import Callable
 
 import trio
 
-from streamscope import Event, EventLogStatistics, SessionId, StreamClosedError, StreamId, UnknownStreamError
+from streamscope import (
+    Event,
+    EventLogStatistics,
+    SessionId,
+    StreamClosedError,
+    StreamId,
+    UnknownStreamError,
+)
 from streamscope.abc import Batch, EventLog, StreamLog
 from streamscope.testing import check_event_log
 
 
 class ListEventLog(EventLog):
-    """Keeps every event until its session is over. It has no bounds: an example, not a log to run."""
+    """Keeps all events until their session is over. It has no bounds: do not run it."""
 
     def __init__(self) -> None:
         self._sessions: dict[SessionId, dict[StreamId, ListStreamLog]] = {}
@@ -22,7 +29,11 @@ class ListEventLog(EventLog):
         stream = streams[stream_id] = ListStreamLog(stream_id, streams)
         return stream
 
-    async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
+    async def find_stream(
+        self,
+        session_id: SessionId,
+        stream_id: StreamId,
+    ) -> StreamLog:
         await trio.lowlevel.checkpoint()
         try:
             return self._sessions[session_id][stream_id]
@@ -33,7 +44,8 @@ class ListEventLog(EventLog):
         self._sessions.pop(session_id, None)
 
     def statistics(self) -> EventLogStatistics:
-        streams = [stream for session in self._sessions.values() for stream in session.values()]
+        sessions = self._sessions.values()
+        streams = [stream for session in sessions for stream in session.values()]
         return EventLogStatistics(
             streams=len(streams),
             finished_streams=sum(stream.finished for stream in streams),
@@ -45,7 +57,11 @@ class ListEventLog(EventLog):
 class ListStreamLog(StreamLog):
     """One stream's events, in a list that only grows."""
 
-    def __init__(self, stream_id: StreamId, siblings: dict[StreamId, "ListStreamLog"]) -> None:
+    def __init__(
+        self,
+        stream_id: StreamId,
+        siblings: dict[StreamId, "ListStreamLog"],
+    ) -> None:
         self._stream_id = stream_id
         self._siblings = siblings
         self._events: list[bytes] = []

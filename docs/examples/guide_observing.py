@@ -5,8 +5,15 @@ from collections import Counter
 
 import trio
 
-import streamscope
-from streamscope import Change, CloseReason, SessionManager, StreamClosed, StreamMetadata, Watcher
+from streamscope import (
+    Change,
+    CloseReason,
+    SessionManager,
+    StreamClosed,
+    StreamMetadata,
+    Watcher,
+    open_session_manager,
+)
 from streamscope.abc import Instrument
 
 
@@ -40,14 +47,16 @@ async def run_a_session(sessions: SessionManager) -> StreamMetadata:
 
 async def main() -> None:
     ends = StreamEnds()
-    async with streamscope.open_session_manager(instruments=(ends,)) as sessions, trio.open_nursery() as nursery:
+    opening = open_session_manager(instruments=(ends,))
+    async with opening as sessions, trio.open_nursery() as nursery:
         nursery.start_soon(print_changes, sessions.watch())
         snapshot = await run_a_session(sessions)
         sessions.close()
 
-    shown = {name: value for name, value in snapshot.to_dict().items() if name in {"kind", "state", "byte_count"}}
+    whole = snapshot.to_dict()
+    shown = {name: whole[name] for name in ("kind", "state", "byte_count")}
     print("the stream as it was:", json.dumps(shown))
-    print("streams ended:", {str(reason): count for reason, count in ends.by_reason.items()})
+    print("streams ended:", json.dumps(ends.by_reason))
     for closed in sessions.recently_closed():
         print("session ended:", closed.session.principal, closed.reason)
     print("events sent:", sessions.statistics().streams.sent_events)

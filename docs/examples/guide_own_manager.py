@@ -17,8 +17,12 @@ class Announce(Instrument):
 
 
 async def main() -> None:
-    log = MemoryEventLog(max_events=100, resume_window=3600)
-    async with open_session_manager(log=log, instruments=(Announce(),), idle_timeout=3600) as sessions:
+    opening = open_session_manager(
+        log=MemoryEventLog(max_events=100, resume_window=3600),
+        instruments=(Announce(),),
+        idle_timeout=3600,
+    )
+    async with opening as sessions:
         await serve(server, sessions, port=8000)
 
 

@@ -17,4 +17,8 @@ def remote_user(scope: Mapping[str, Any]) -> str | None:
 
 
 server = MCPServer("tides")
-app = StreamableHTTPEndpoint(server, principal=remote_user, max_sessions_per_principal=20)
+app = StreamableHTTPEndpoint(
+    server,
+    principal=remote_user,
+    max_sessions_per_principal=20,
+)

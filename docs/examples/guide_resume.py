@@ -14,10 +14,10 @@ from streamscope import (
 )
 
 
-async def resume(session: Session, last_event_id: EventId) -> None:
+async def resume(session: Session, last: EventId) -> None:
     """Say what becomes of a reader that has the events up to this one."""
     try:
-        async with session.open_reader(last_event_id.stream_id, after=last_event_id.seq) as reader:
+        async with session.open_reader(last.stream_id, after=last.seq) as reader:
             with trio.move_on_after(0.1):
                 async for event in reader:
                     print("  ", event.seq, event.data)
@@ -29,7 +29,8 @@ async def resume(session: Session, last_event_id: EventId) -> None:
 
 
 async def main() -> None:
-    async with open_session_manager(log=MemoryEventLog(max_events=3)) as sessions, sessions.open_session() as session:
+    opening = open_session_manager(log=MemoryEventLog(max_events=3))
+    async with opening as sessions, sessions.open_session() as session:
         async with session.open_stream() as stream:
             for data in (b"a", b"b", b"c", b"d", b"e"):
                 await stream.send(data)

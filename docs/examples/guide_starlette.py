@@ -15,7 +15,11 @@ from starlette.routing import Route
 from streamscope.mcp import HostPolicy, StreamableHTTPEndpoint
 
 server = MCPServer("tides")
-endpoint = StreamableHTTPEndpoint(server, idle_timeout=3600, hosts=HostPolicy(frozenset({"tides.example"})))
+endpoint = StreamableHTTPEndpoint(
+    server,
+    hosts=HostPolicy(frozenset({"tides.example"})),
+    idle_timeout=3600,
+)
 
 
 @asynccontextmanager
@@ -28,7 +32,10 @@ async def health(_: Request) -> Response:
     return JSONResponse({"sessions": endpoint.sessions.statistics().open_sessions})
 
 
-app = Starlette(routes=[Route("/mcp", endpoint), Route("/health", health)], lifespan=lifespan)
+app = Starlette(
+    routes=[Route("/mcp", endpoint), Route("/health", health)],
+    lifespan=lifespan,
+)
 
 
 async def main(stop: trio.Event, config: Config) -> None:
@@ -37,4 +44,8 @@ async def main(stop: trio.Event, config: Config) -> None:
         # Hypercorn cuts the connections once this returns.
         await endpoint.close(grace=5)
 
-    await hypercorn.trio.serve(app, config, shutdown_trigger=stopped)  # type: ignore[arg-type]
+    await hypercorn.trio.serve(
+        app,  # type: ignore[arg-type]
+        config,
+        shutdown_trigger=stopped,
+    )

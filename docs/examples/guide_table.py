@@ -9,7 +9,7 @@ from streamscope import SessionId, StreamId, StreamManager
 async def serve(streams: StreamManager, session_id: SessionId) -> None:
     """Register whatever this task does as a stream, in five lines of one's own."""
     with trio.CancelScope() as scope:
-        stream_id = streams.register_stream(session_id, connection_info="203.0.113.7:50412", scope=scope)
+        stream_id = streams.register_stream(session_id, kind="work", scope=scope)
         try:
             await trio.sleep_forever()
         finally:
@@ -27,14 +27,16 @@ async def main() -> None:
         # A stream of an open_stream() block has an event log as well.
         async with streams.open_stream(bob, kind="post") as stream:
             await stream.send(b"hello")
-            print("alice has", len(streams.get_session_streams(alice)), "and bob has", streams.list_streams()[-1].kind)
+            print("alice has", len(streams.get_session_streams(alice)), "streams")
+            print("bob has", len(streams.get_session_streams(bob)), "stream")
 
             await trio.sleep(60)
             stream.touch()
             ended: list[StreamId] = streams.cleanup_inactive_streams(max_age=30)
-            print("ended:", len(ended), "streams; the first is still registered:", streams.is_stream_active(ended[0]))
+            print("ended", len(ended), "streams")
+            print("still registered:", streams.is_stream_active(ended[0]))
             await trio.testing.wait_all_tasks_blocked()
-            print("and now, after it has unwound:", streams.is_stream_active(ended[0]))
+            print("after it has unwound:", streams.is_stream_active(ended[0]))
     print("bob has", streams.get_session_streams(bob))
 
 

@@ -3,8 +3,7 @@
 import trio
 from trio.testing import MockClock
 
-import streamscope
-from streamscope import CloseReason, Session, Stream
+from streamscope import CloseReason, Session, Stream, open_session_manager
 from streamscope.testing import assert_no_leftovers
 
 
@@ -20,7 +19,7 @@ async def open_ticker(session: Session) -> Stream:
 
 
 async def test_ticks_do_not_keep_a_session_alive(autojump_clock: MockClock) -> None:
-    async with streamscope.open_session_manager(idle_timeout=590) as sessions:
+    async with open_session_manager(idle_timeout=590) as sessions:
         session = await sessions.start_session()
         ticker = await open_ticker(session)
         await session.wait_closed()
@@ -31,7 +30,7 @@ async def test_ticks_do_not_keep_a_session_alive(autojump_clock: MockClock) -> N
 
 
 async def test_ticks_can_be_read(autojump_clock: MockClock) -> None:
-    async with streamscope.open_session_manager() as sessions, sessions.open_session() as session:
+    async with open_session_manager() as sessions, sessions.open_session() as session:
         ticker = await open_ticker(session)
         async with session.open_reader(ticker.id) as reader:
             for seq in (1, 2, 3):

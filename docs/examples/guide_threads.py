@@ -23,7 +23,7 @@ def end_all(sessions: SessionManager) -> None:
 
 async def main() -> None:
     async with streamscope.open_session_manager() as sessions:
-        async with sessions.open_session() as session, session.open_stream(kind="report"):
+        async with sessions.open_session() as session, session.open_stream():
             await trio.to_thread.run_sync(report, sessions)
             await trio.to_thread.run_sync(end_all, sessions)
             await trio.sleep(3600)

@@ -23,13 +23,13 @@ def split(target: str) -> tuple[str, str | None]:
         CannotStartError: What follows the colon is no name.
     """
     place, colon, name = target.rpartition(":")
+    if not (place if colon else target):
+        raise CannotStartError(f"{target!r} is no target: it names neither a module nor a file")
     # In C:\\files\\server.py the colon belongs to the drive.
     if not colon or (len(place) == 1 and name.startswith(("\\", "/"))):
         return target, None
     if not all(part.isidentifier() for part in name.split(".")):
         raise CannotStartError(f"{target!r} is no target: {name!r} after the colon is no Python name")
-    if not place:
-        raise CannotStartError(f"{target!r} is no target: it names neither a module nor a file")
     return place, name
 
 

@@ -64,10 +64,15 @@ class Courier:
         return SessionId(self._headers["mcp-session-id"])
 
     async def initialize(self) -> None:
-        """Open a session."""
+        """Open a session.
+
+        Raises:
+            httpx2.HTTPStatusError: It is refused.
+        """
         info = {"name": "courier", "version": "1"}
         params = {"protocolVersion": _VERSION, "capabilities": {}, "clientInfo": info}
         response = await self._post("initialize", params, 0)
+        response.raise_for_status()
         self._headers["mcp-session-id"] = response.headers["mcp-session-id"]
         await self._post("notifications/initialized")
 

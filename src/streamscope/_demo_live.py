@@ -73,9 +73,9 @@ def frame(board: Board, width: int, height: int) -> RenderableType:
 
 def _head(board: Board) -> RenderableType:
     head = Table.grid(expand=True, padding=(0, 1))
-    head.add_column()
-    head.add_column(ratio=1)
-    head.add_column(justify="right")
+    head.add_column(no_wrap=True)
+    head.add_column(ratio=1, no_wrap=True)
+    head.add_column(justify="right", no_wrap=True)
     seen = board.sessions.statistics()
     open_now = (
         f"{seen.open_sessions} sessions, {seen.streams.open_streams} streams, {seen.streams.sent_events} events sent"

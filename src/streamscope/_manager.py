@@ -80,6 +80,11 @@ class SessionManager:
         """The bounds in force."""
         return self._registry.limits
 
+    @property
+    def reason(self) -> CloseReason | None:
+        """Why the manager takes no sessions any more; ``None`` while it does."""
+        return self._reason
+
     # Opening
 
     def open_session(

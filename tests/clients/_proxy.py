@@ -95,7 +95,7 @@ class Proxy:
     # What passed
 
     def mark_stop(self) -> None:
-        """Say that the server is told to stop: what it refuses from now on is no fault."""
+        """Say that the server is told to stop. What is refused or tried again from now on is no fault."""
         self._stopping = len(self.passages)
 
     def _joined(self, source: str, end: int | None = None) -> Iterator[bytes]:
@@ -117,9 +117,9 @@ class Proxy:
         return [name.decode() for data in self._joined("client") for name in re.findall(requests, data)]
 
     def resumed_after(self) -> list[str]:
-        """The event ids that the client came back with."""
+        """The event ids that the client came back with, until the server was told to stop."""
         header = rb"(?i)\r\nlast-event-id: *([!-~]+)\r\n"
-        return [name.decode() for data in self._joined("client") for name in re.findall(header, data)]
+        return [name.decode() for data in self._joined("client", self._stopping) for name in re.findall(header, data)]
 
     def statuses(self) -> list[int]:
         """The HTTP statuses that the server answered with, until it was told to stop."""

@@ -18,7 +18,7 @@ def _rows(runs: Sequence[Run], operations: dict[str, str]) -> tuple[list[list[st
             if outcome is None:
                 row.append("")
             elif outcome.status == "n.a.":
-                note = f"{run.client.package}: {outcome.detail}"
+                note = f"{run.client.name}: {outcome.detail}"
                 if note not in notes:
                     notes.append(note)
                 row.append(f"n.a. ({notes.index(note) + 1})")
@@ -57,23 +57,22 @@ def as_text(runs: Sequence[Run]) -> str:
 
 def as_rst(runs: Sequence[Run]) -> str:
     """Write the tables for the documentation."""
-    lines: list[str] = []
-    versions = dict.fromkeys((run.client.package, run.about, run.runtime) for run in runs)
-    lines += _list_table([["client", "version", "runs on"], *([p, a, r] for p, a, r in versions)], "34 36 30")
+    lines = ["Versions", "--------", ""]
+    versions = dict.fromkeys((run.client.name, run.about, run.runtime) for run in runs)
+    lines += _list_table([("", "client", "runs on"), *versions], "20 45 35")
     for era, of_era in _by_era(runs).items():
         rows, notes = _rows(of_era, OPERATIONS[era])
         title = _title(era, of_era)
         lines += [title, "-" * len(title), ""]
-        widths = "30 " + " ".join(["12"] * len(of_era))
+        widths = " ".join(["28", *["12"] * len(of_era)])
         lines += _list_table([["", *(run.client.name for run in of_era)], *rows], widths)
-        lines += [f"{number}. {note}." for number, note in enumerate(notes, 1)]
+        lines += [f"{number}. {note}" for number, note in enumerate(notes, 1)]
         lines += [""] if notes else []
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def _list_table(rows: Sequence[Sequence[str]], widths: str) -> list[str]:
-    lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
+    lines = [".. list-table::", "   :header-rows: 1", "   :stub-columns: 1", f"   :widths: {widths}", ""]
     for row in rows:
-        for index, cell in enumerate(row):
-            lines.append(f"   {'*' if not index else ' '} - {cell}".rstrip())
+        lines += [f"   {' ' if index else '*'} - {cell}".rstrip() for index, cell in enumerate(row)]
     return [*lines, ""]

@@ -26,7 +26,8 @@ from tests.clients._operations import CLIENTS, Client, Run
 from tests.clients._run import HERE, run_client
 from tests.clients._table import as_rst, as_text
 
-_GENERATED: Final = re.compile(r"(?<=\.\. The tables begin\.\n\n).*(?=\.\. The tables end\.\n)", re.DOTALL)
+AT_ONCE: Final = min(os.cpu_count() or 1, 4)
+_TABLES: Final = re.compile(r"(?<=\.\. The tables begin\.\n\n).*(?=\.\. The tables end\.\n)", re.DOTALL)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -38,7 +39,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--npm", type=Path, metavar="DIRECTORY", help="where package.json is installed")
     parser.add_argument("--page", type=Path, metavar="FILE", help="write the tables into this page")
     parser.add_argument("--wire", type=Path, metavar="DIRECTORY", help="keep what passed, of each client")
-    parser.add_argument("--at-once", type=int, default=4, metavar="COUNT", help="run so many at once (default: 4)")
+    parser.add_argument(
+        "--at-once", type=int, default=AT_ONCE, metavar="COUNT", help=f"run so many at the same time (here: {AT_ONCE})"
+    )
     options = parser.parse_args(arguments)
     unknown = [name for name in options.clients if not _select([name])]
     if unknown:
@@ -52,7 +55,7 @@ def _select(names: Sequence[str]) -> list[Client]:
     return [client for client in CLIENTS if not names or client.key in names or client.name in names]
 
 
-async def run_all(clients: Sequence[Client], npm: Path | None, at_once: int = 4) -> list[Run]:
+async def run_all(clients: Sequence[Client], npm: Path | None, at_once: int = AT_ONCE) -> list[Run]:
     """Run clients, each with a server of its own.
 
     Args:
@@ -94,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say(as_text(runs))
     if options.page is not None:
         page = options.page.read_text()
-        options.page.write_text(_GENERATED.sub(lambda _: as_rst(runs), page))
+        options.page.write_text(_TABLES.sub(lambda _: as_rst(runs), page))
     failed = [run for run in runs if run.failures]
     kept = runs if options.wire else failed
     if kept:

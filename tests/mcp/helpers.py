@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import httpx2
@@ -14,12 +14,13 @@ import hypercorn.config
 import hypercorn.trio
 import trio
 
-from streamscope import EventId, SessionId, SessionManager, StreamId, open_session_manager
+from streamscope import Change, EventId, SessionId, SessionManager, StreamId, open_session_manager
 from streamscope._limits import LimitOptions
 from streamscope.abc import EventLog
 from streamscope.mcp import serve
 from tests.mcp.sse import Frame, Parser
 
+T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds after which a test has failed. None waits that long when all is well."""
 
@@ -82,6 +83,20 @@ async def hosting(app: Any) -> AsyncIterator[str]:
                 stop.set()
 
 
+def no_lifespan(app: Any) -> Any:
+    """Wrap an ASGI application that is run by the test, and not by its server."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+
+    return wrapped
+
+
 def request(method: str, params: Mapping[str, Any] | None = None, request_id: Any = 1) -> dict[str, Any]:
     message = {"jsonrpc": "2.0", "id": request_id, "method": method}
     return message if params is None else {**message, "params": dict(params)}
@@ -118,14 +133,18 @@ class Events:
         self._frames: list[Frame] = []
         self.last_id: str | None = None
 
+    async def chunk(self) -> None:
+        """Read what comes next, be it a frame, some of one, or a comment."""
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            raise trio.EndOfChannel from None
+        self._frames += self.parser.feed(chunk)
+
     async def frame(self) -> Frame:
         """Return the next frame; raise `trio.EndOfChannel` where the response has ended."""
         while not self._frames:
-            try:
-                chunk = await anext(self._chunks)
-            except StopAsyncIteration:
-                raise trio.EndOfChannel from None
-            self._frames += self.parser.feed(chunk)
+            await self.chunk()
         frame = self._frames.pop(0)
         self.last_id = frame.id or self.last_id
         return frame
@@ -250,6 +269,17 @@ def envelope(
     if (name := filled.get("name") or filled.get("uri")) is not None:
         headers["mcp_name"] = name
     return request(method, filled, request_id), headers
+
+
+async def until(changes: trio.abc.ReceiveChannel[Change], kind: type[T], stream_id: StreamId | None = None) -> T:
+    """Wait for the next change of a kind; of that stream, where one is given."""
+    async for change in changes:
+        if isinstance(change, kind) and stream_id in {
+            None,
+            getattr(getattr(change, "position", None), "stream_id", None),
+        }:
+            return change
+    raise trio.EndOfChannel
 
 
 @asynccontextmanager

@@ -7,9 +7,9 @@ import mcp_types as types
 import pytest
 import trio
 
-from streamscope import CloseReason, SessionClosed
+from streamscope import CloseReason, ReaderDetached, SessionClosed
 from tests.mcp.demo import Demo
-from tests.mcp.helpers import call, initialize, notification, peering, request, serving, talking
+from tests.mcp.helpers import call, initialize, notification, peering, request, serving, talking, until
 
 
 def wait(name, request_id=1):
@@ -23,9 +23,7 @@ def reason(message):
 
 
 async def closing(changes):
-    while not isinstance(change := await changes.receive(), SessionClosed):
-        pass
-    return change.reason
+    return (await until(changes, SessionClosed)).reason
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -33,27 +31,24 @@ async def test_delete_answers_the_requests_under_way(streamed):
     demo = Demo()
     delay = 0.001 if streamed else 20
     async with talking(demo.server, sse_delay=delay) as (served, peer), trio.open_nursery() as nursery:
-        bodies = []
+        streaming = {"a": trio.Event(), "b": trio.Event()}
 
         async def caller(name: str) -> None:
             async with peer.stream("POST", wait(name, name)) as events:
+                streaming[name].set()
                 kind = "text/event-stream" if streamed else "application/json"
                 assert events.response.headers["content-type"] == kind
                 assert events.response.status_code == 200
-                bodies.append(await events.answer())
+                body = await events.answer()
+                assert (body["id"], reason(body)) == (name, "terminated")
 
         for name in ("a", "b"):
             nursery.start_soon(caller, name)
-            await demo.started[name].wait()
-        if streamed:
-            await trio.sleep(0.02)
+            await (streaming[name] if streamed else demo.started[name]).wait()
         assert (await peer.send("DELETE")).status_code == 200
         # When the DELETE is answered, they have unwound.
         assert set(demo.ended) == {"a", "b"}
         assert served.sessions.list_sessions() == []
-        while len(bodies) < 2:
-            await trio.sleep(0.001)
-        assert sorted((body["id"], reason(body)) for body in bodies) == [("a", "terminated"), ("b", "terminated")]
 
 
 async def test_delete_ends_the_listeners():
@@ -97,19 +92,19 @@ async def test_a_stream_that_the_operator_ends():
 
 async def test_a_request_that_comes_as_its_session_ends_is_answered():
     demo = Demo()
-    async with talking(demo.server) as (served, peer), trio.open_nursery() as nursery:
+    async with talking(demo.server) as (served, peer):
         answers = []
 
         async def caller(number: int) -> None:
             response = await peer.post(request("ping", request_id=number))
             answers.append((response.status_code, "result" in response.json() or response.json()["error"]))
 
-        for number in range(50):
-            nursery.start_soon(caller, number)
-            if number == 25:
-                nursery.start_soon(peer.send, "DELETE")
-        while len(answers) < 50:
-            await trio.sleep(0.001)
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                nursery.start_soon(caller, number)
+                if number == 25:
+                    nursery.start_soon(peer.send, "DELETE")
+        assert len(answers) == 50
         for status, outcome in answers:
             assert (
                 (status, outcome) == (200, True)
@@ -182,8 +177,14 @@ async def test_stopping_waits_no_longer_than_its_grace(caplog):
 # Time
 
 
+def hurry(served, peer):
+    """Let the session be idle after next to no time, from now until its client sends something."""
+    served.sessions.get_session(peer.session_id).idle_timeout = 0.02
+
+
 async def test_an_idle_session_ends():
-    async with talking(Demo().server, idle_timeout=0.05) as (served, peer), served.sessions.watch() as changes:
+    async with talking(Demo().server) as (served, peer), served.sessions.watch() as changes:
+        hurry(served, peer)
         assert await closing(changes) is CloseReason.IDLE
         response = await peer.post(request("ping"))
         assert response.status_code == 404
@@ -191,11 +192,17 @@ async def test_an_idle_session_ends():
         assert served.sessions.list_sessions() == []
 
 
+async def test_the_idle_time_out_is_an_option():
+    async with talking(Demo().server, idle_timeout=0.3) as (served, _), served.sessions.watch() as changes:
+        assert await closing(changes) is CloseReason.IDLE
+
+
 async def test_a_running_tool_holds_its_session():
     demo = Demo()
-    async with talking(demo.server, idle_timeout=0.05) as (served, peer), served.sessions.watch() as changes:
+    async with talking(demo.server) as (served, peer), served.sessions.watch() as changes:
         async with peer.stream("POST", wait("x")) as events:
-            await trio.sleep(0.2)
+            hurry(served, peer)
+            await trio.sleep(0.1)
             assert len(served.sessions.list_sessions()) == 1
             demo.gates["x"].set()
             assert "result" in await events.answer()
@@ -204,19 +211,22 @@ async def test_a_running_tool_holds_its_session():
 
 async def test_a_running_tool_holds_its_session_when_its_client_is_gone():
     demo = Demo()
-    async with talking(demo.server, idle_timeout=0.1, sse_delay=0) as (_, peer):
+    async with talking(demo.server, sse_delay=0) as (served, peer), served.sessions.watch() as changes:
         async with peer.stream("POST", wait("x")) as events:
             position = (await events.frame()).id
-        await trio.sleep(0.3)
-        demo.gates["x"].set()
+        await until(changes, ReaderDetached, events.stream_id)
+        hurry(served, peer)
+        await trio.sleep(0.1)
         async with peer.listen(position) as again:
+            demo.gates["x"].set()
             assert (await again.rest())[0]["result"]["content"][0]["text"] == "x waited"
 
 
 async def test_a_listener_holds_its_session():
-    async with talking(Demo().server, idle_timeout=0.05) as (served, peer), served.sessions.watch() as changes:
+    async with talking(Demo().server) as (served, peer), served.sessions.watch() as changes:
         async with peer.listen():
-            await trio.sleep(0.2)
+            hurry(served, peer)
+            await trio.sleep(0.1)
             assert len(served.sessions.list_sessions()) == 1
         assert await closing(changes) is CloseReason.IDLE
 
@@ -232,29 +242,24 @@ async def test_a_notification_that_is_being_handled_holds_its_session_and_ends_w
         finally:
             ended.set()
 
-    demo.server._lowlevel_server.add_notification_handler(
-        "notifications/roots/list_changed", types.NotificationParams, on_roots
-    )
-    async with talking(demo.server, idle_timeout=0.05) as (served, peer), trio.open_nursery() as nursery:
-        statuses = []
+    method = "notifications/roots/list_changed"
+    demo.server._lowlevel_server.add_notification_handler(method, types.NotificationParams, on_roots)
+    async with talking(demo.server) as (served, peer), trio.open_nursery() as nursery:
 
         async def notify() -> None:
-            statuses.append((await peer.post(notification("notifications/roots/list_changed"))).status_code)
+            assert (await peer.post(notification(method))).status_code == 202
 
         nursery.start_soon(notify)
         await demo.started["roots"].wait()
-        await trio.sleep(0.2)
-        assert len(served.sessions.list_sessions()) == 1
+        hurry(served, peer)
+        await trio.sleep(0.1)
         assert (await peer.send("DELETE")).status_code == 200
         await ended.wait()
-        while not statuses:
-            await trio.sleep(0.001)
-        assert statuses == [202]
 
 
 async def test_a_session_reaches_its_maximum_age_whatever_it_does():
     demo = Demo()
-    async with talking(demo.server, max_age=0.2) as (served, peer), served.sessions.watch() as changes:
+    async with talking(demo.server, max_age=0.7) as (served, peer), served.sessions.watch() as changes:
         async with peer.stream("POST", wait("x")) as events, peer.listen() as listening:
             assert reason(await events.message()) == "expired"
             assert await listening.rest() == []
@@ -262,11 +267,16 @@ async def test_a_session_reaches_its_maximum_age_whatever_it_does():
 
 
 async def test_a_session_whose_client_never_comes_back_is_let_go_early():
-    async with serving(Demo().server, initialize_timeout=0.02) as served, peering(served.url) as peer:
-        async with served.sessions.watch() as changes:
-            assert (await peer.post(initialize())).status_code == 200
-            assert await closing(changes) is CloseReason.IDLE
-        # Who has come back has the usual time.
-        await peer.initialize()
-        await trio.sleep(0.1)
+    async with (
+        serving(Demo().server, initialize_timeout=0.02) as served,
+        peering(served.url) as peer,
+        served.sessions.watch() as changes,
+    ):
+        assert (await peer.post(initialize())).status_code == 200
+        assert await closing(changes) is CloseReason.IDLE
+
+
+async def test_a_session_whose_client_has_come_back_has_the_usual_time():
+    async with talking(Demo().server, initialize_timeout=0.3) as (_, peer):
+        await trio.sleep(0.4)
         assert "result" in await peer.ask(request("ping"))

@@ -48,23 +48,25 @@ async def test_the_first_event_decides_not_the_delay():
 @pytest.mark.parametrize("delay", [0, 0.01])
 async def test_a_stream_when_the_answer_does_not_come_within_the_delay(delay):
     demo = Demo()
-    async with talking(demo.server, sse_delay=delay) as (_, peer):
-        async with peer.stream("POST", call("wait", {"name": "x"}, 9)) as events:
-            response = events.response
-            assert response.status_code == 200
-            assert response.headers["content-type"] == "text/event-stream"
-            assert "no-cache" in response.headers["cache-control"]
-            assert response.headers["x-accel-buffering"] == "no"
-            primed = await events.frame()
-            demo.gates["x"].set()
-            answered = await events.frame()
-            assert '"id":9' in answered.data
-            assert (primed.data, primed.event, answered.event) == ("", "message", "message")
-            first, second = (EventId.parse(frame.id) for frame in (primed, answered))
-            assert first.stream_id == second.stream_id
-            assert (first.seq, second.seq) == (0, 1)
-            assert await events.rest() == []
-            assert not events.parser.unknown
+    async with (
+        talking(demo.server, sse_delay=delay) as (_, peer),
+        peer.stream("POST", call("wait", {"name": "x"}, 9)) as events,
+    ):
+        response = events.response
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/event-stream"
+        assert "no-cache" in response.headers["cache-control"]
+        assert response.headers["x-accel-buffering"] == "no"
+        primed = await events.frame()
+        demo.gates["x"].set()
+        answered = await events.frame()
+        assert '"id":9' in answered.data
+        assert (primed.data, primed.event, answered.event) == ("", "message", "message")
+        first, second = (EventId.parse(frame.id) for frame in (primed, answered))
+        assert first.stream_id == second.stream_id
+        assert (first.seq, second.seq) == (0, 1)
+        assert await events.rest() == []
+        assert not events.parser.unknown
 
 
 async def test_with_no_delay_everything_is_streamed():
@@ -101,18 +103,16 @@ async def test_streams_have_identifiers_of_their_own():
 
 async def test_a_quiet_stream_is_kept_open_by_comments():
     demo = Demo()
-    async with talking(demo.server, sse_delay=0.01, ping_interval=0.02) as (_, peer):
-        async with peer.stream("POST", call("wait", {"name": "x"})) as events, trio.open_nursery() as nursery:
-
-            async def open_the_gate() -> None:
-                while len(events.parser.comments) < 3:
-                    await trio.sleep(0.01)
-                demo.gates["x"].set()
-
-            nursery.start_soon(open_the_gate)
-            (body,) = await events.rest()
-            assert "result" in body
-            assert set(events.parser.comments) == {"ping"}
+    async with (
+        talking(demo.server, sse_delay=0.01, ping_interval=0.02) as (_, peer),
+        peer.stream("POST", call("wait", {"name": "x"})) as events,
+    ):
+        while len(events.parser.comments) < 3:
+            await events.chunk()
+        demo.gates["x"].set()
+        (body,) = await events.rest()
+        assert "result" in body
+        assert set(events.parser.comments) == {"ping"}
 
 
 async def test_json_only():

@@ -8,7 +8,7 @@ import pytest
 
 from streamscope import CloseReason, SessionClosed, SessionId, SessionOpened
 from tests.mcp.demo import Demo
-from tests.mcp.helpers import call, initialize, notification, peering, request, serving, talking
+from tests.mcp.helpers import call, initialize, notification, peering, request, serving, talking, until
 
 VERSIONS = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"]
 
@@ -75,9 +75,7 @@ async def test_an_initialize_that_fails_leaves_no_session():
         response = await peer.post(request("initialize", {"protocolVersion": "2025-11-25"}))
         assert "mcp-session-id" not in response.headers
         assert response.json()["error"]["code"] == -32602
-        while not isinstance(change := await changes.receive(), SessionClosed):
-            pass
-        assert change.reason is CloseReason.FAILED
+        assert (await until(changes, SessionClosed)).reason is CloseReason.FAILED
         assert served.sessions.list_sessions() == []
 
 

@@ -8,10 +8,10 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from streamscope import CloseReason, EventId, StreamClosed, open_session_manager
+from streamscope import CloseReason, EventId, ReaderDetached, StreamClosed, open_session_manager
 from streamscope.mcp._listening import ListeningStreams
 from tests.mcp.demo import Demo
-from tests.mcp.helpers import call, request, talking
+from tests.mcp.helpers import call, request, talking, until
 
 
 def whisper(*texts):
@@ -69,10 +69,7 @@ async def test_when_the_newest_leaves_the_next_one_hears():
         async with peer.listen() as second:
             await peer.ask(whisper("second"))
             assert said(await second.message()) == "second"
-        while getattr(change := await changes.receive(), "position", None) != second.position or not hasattr(
-            change, "reason"
-        ):
-            pass
+        await until(changes, ReaderDetached, second.stream_id)
         await peer.ask(whisper("first"))
         assert said(await first.message()) == "first"
 
@@ -81,8 +78,7 @@ async def test_without_any_reader_messages_wait_for_the_newest_to_come_back():
     async with talking(Demo().server) as (served, peer), served.sessions.watch() as changes:
         async with peer.listen() as events:
             pass
-        while not hasattr(change := await changes.receive(), "reason") or not hasattr(change, "position"):
-            pass
+        await until(changes, ReaderDetached, events.stream_id)
         await peer.ask(whisper("while away"))
         async with peer.listen(events.position) as again:
             assert said(await again.message()) == "while away"
@@ -90,17 +86,15 @@ async def test_without_any_reader_messages_wait_for_the_newest_to_come_back():
 
 
 async def test_a_reader_that_does_not_come_back_is_not_waited_for_for_ever():
-    async with talking(Demo().server, listen_grace=0.01) as (served, peer), served.sessions.watch() as changes:
+    async with talking(Demo().server, listen_grace=0.1) as (served, peer), served.sessions.watch() as changes:
         async with peer.listen() as events:
             # A reader holds it, however quiet it is.
-            await trio.sleep(0.05)
+            await trio.sleep(0.3)
             assert served.sessions.streams.is_stream_active(events.stream_id)
-        while not isinstance(change := await changes.receive(), StreamClosed):
-            pass
+        change = await until(changes, StreamClosed)
         assert (change.stream.stream_id, change.reason) == (events.stream_id, CloseReason.IDLE)
-        # What is kept of it can be resumed, and ends.
-        async with peer.listen(events.position) as again:
-            assert await again.rest() == []
+        # Who comes back for it too late is told not to come back again.
+        assert (await peer.send("GET", last_event_id=str(events.position))).status_code == 204
         # Who listens anew gets a stream that lives.
         async with peer.listen() as anew:
             await peer.ask(whisper("anew"))
@@ -108,16 +102,20 @@ async def test_a_reader_that_does_not_come_back_is_not_waited_for_for_ever():
 
 
 async def test_one_listener_too_many_ends_the_oldest():
-    async with talking(Demo().server, max_listeners=2) as (served, peer), served.sessions.watch() as changes:
-        async with peer.listen() as first, peer.listen() as second, peer.listen() as third:
-            assert await first.rest() == []
-            while not isinstance(change := await changes.receive(), StreamClosed):
-                pass
-            assert (change.stream.stream_id, change.reason) == (first.stream_id, CloseReason.SUPERSEDED)
-            await peer.ask(whisper("third"))
-            assert said(await third.message()) == "third"
-            open_streams = {stream.stream_id for stream in served.sessions.streams.list_streams()}
-            assert open_streams == {second.stream_id, third.stream_id}
+    async with (
+        talking(Demo().server, max_listeners=2) as (served, peer),
+        served.sessions.watch() as changes,
+        peer.listen() as first,
+        peer.listen() as second,
+        peer.listen() as third,
+    ):
+        assert await first.rest() == []
+        change = await until(changes, StreamClosed)
+        assert (change.stream.stream_id, change.reason) == (first.stream_id, CloseReason.SUPERSEDED)
+        await peer.ask(whisper("third"))
+        assert said(await third.message()) == "third"
+        open_streams = {stream.stream_id for stream in served.sessions.streams.list_streams()}
+        assert open_streams == {second.stream_id, third.stream_id}
 
 
 async def test_sessions_do_not_hear_each_other():

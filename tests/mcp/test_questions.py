@@ -64,20 +64,26 @@ async def test_elicitation(result, expected):
 
 @pytest.mark.parametrize(("tool", "method"), [("roots", "roots/list"), ("ping", "ping")])
 async def test_what_belongs_to_no_request_is_asked_on_the_listening_stream(tool, method):
-    async with talking(Demo().server) as (_, peer), peer.listen() as listening:
-        async with peer.stream("POST", call(tool, request_id="caller")) as events:
-            question = await listening.message()
-            assert question["method"] == method
-            assert "params" not in question
-            await reply(peer, question, {"roots": [{"uri": "file:///x"}]} if tool == "roots" else {})
-            assert text(await events.answer()) == {"roots": "file:///x", "ping": "pong"}[tool]
+    async with (
+        talking(Demo().server) as (_, peer),
+        peer.listen() as listening,
+        peer.stream("POST", call(tool, request_id="caller")) as events,
+    ):
+        question = await listening.message()
+        assert question["method"] == method
+        assert "params" not in question
+        await reply(peer, question, {"roots": [{"uri": "file:///x"}]} if tool == "roots" else {})
+        assert text(await events.answer()) == {"roots": "file:///x", "ping": "pong"}[tool]
 
 
 async def test_a_question_waits_for_a_listener():
-    async with talking(Demo().server) as (_, peer):
-        async with peer.stream("POST", call("ping", request_id="caller")) as events, peer.listen() as listening:
-            await reply(peer, await listening.message(), {})
-            assert text(await events.answer()) == "pong"
+    async with (
+        talking(Demo().server) as (_, peer),
+        peer.stream("POST", call("ping", request_id="caller")) as events,
+        peer.listen() as listening,
+    ):
+        await reply(peer, await listening.message(), {})
+        assert text(await events.answer()) == "pong"
 
 
 async def test_questions_are_matched_within_their_session():
@@ -91,14 +97,16 @@ async def test_questions_are_matched_within_their_session():
 
 
 async def test_each_question_has_an_identifier_of_its_own():
-    async with asked("ask") as (peer, events, question):
-        async with peer.stream("POST", call("ask", request_id="second")) as others:
-            second = await others.message()
-            assert second["id"] != question["id"]
-            await reply(peer, second, {"roots": [{"uri": "file:///second"}]})
-            await reply(peer, question, {"roots": [{"uri": "file:///first"}]})
-            assert outcome(await others.message()) == [["file:///second"]]
-            assert outcome(await events.message()) == [["file:///first"]]
+    async with (
+        asked("ask") as (peer, events, question),
+        peer.stream("POST", call("ask", request_id="second")) as others,
+    ):
+        second = await others.message()
+        assert second["id"] != question["id"]
+        await reply(peer, second, {"roots": [{"uri": "file:///second"}]})
+        await reply(peer, question, {"roots": [{"uri": "file:///first"}]})
+        assert outcome(await others.message()) == [["file:///second"]]
+        assert outcome(await events.message()) == [["file:///first"]]
 
 
 async def test_an_identifier_that_comes_back_as_text_is_understood():
@@ -201,13 +209,16 @@ async def test_a_request_that_is_cancelled_abandons_its_question():
 
 @pytest.mark.parametrize("tool", ["ask", "roots"])
 async def test_a_session_that_ends_ends_its_questions(tool):
-    async with talking(Demo().server) as (_, peer), peer.listen() as listening:
-        async with peer.stream("POST", call(tool, request_id="caller")) as events:
-            await (events if tool == "ask" else listening).message()
-            await peer.send("DELETE")
-            *_, body = await events.rest()
-            assert (body["id"], body["error"]["data"]) == ("caller", {"reason": "terminated"})
-            assert [message["method"] for message in await listening.rest()] in ([], ["notifications/cancelled"])
+    async with (
+        talking(Demo().server) as (_, peer),
+        peer.listen() as listening,
+        peer.stream("POST", call(tool, request_id="caller")) as events,
+    ):
+        await (events if tool == "ask" else listening).message()
+        await peer.send("DELETE")
+        *_, body = await events.rest()
+        assert (body["id"], body["error"]["data"]) == ("caller", {"reason": "terminated"})
+        assert [message["method"] for message in await listening.rest()] in ([], ["notifications/cancelled"])
 
 
 async def test_a_question_survives_the_connection_on_which_it_was_asked():

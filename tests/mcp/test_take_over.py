@@ -7,7 +7,7 @@ import trio
 
 from streamscope import CloseReason, EventId, ReaderDetached
 from tests.mcp.demo import Demo
-from tests.mcp.helpers import call, talking
+from tests.mcp.helpers import call, talking, until
 from tests.mcp.test_resume import numbers, text
 
 
@@ -20,8 +20,7 @@ async def test_a_resume_takes_over_from_a_connection_that_still_stands():
             async with peer.listen(old.position) as new:
                 # The older one ends without an answer: who took over gets that.
                 assert await old.rest() == []
-                while not isinstance(change := await changes.receive(), ReaderDetached):
-                    pass
+                change = await until(changes, ReaderDetached)
                 assert (change.position, change.reason) == (EventId(old.stream_id, 1), CloseReason.SUPERSEDED)
                 demo.lines.send_nowait(2)
                 demo.lines.close()
@@ -114,18 +113,17 @@ async def test_two_that_resume_at_once_one_gets_it_all():
     async with talking(demo.server, sse_delay=0) as (_, peer):
         async with peer.stream("POST", call("speak")) as events:
             position = (await events.frame()).id
-        results: list[list[int]] = []
+        results, received = trio.open_memory_channel[list[int]](9)
 
         async def resume() -> None:
             async with peer.listen(position) as again:
-                results.append(numbers(await again.rest()))
+                results.send_nowait(numbers(await again.rest()))
 
         async with trio.open_nursery() as nursery:
             for _ in range(5):
                 nursery.start_soon(resume)
-            while len(results) < 4:
-                await trio.sleep(0.001)
+            assert [await received.receive() for _ in range(4)] == [[]] * 4
             for number in (1, 2, 3):
                 demo.lines.send_nowait(number)
             demo.lines.close()
-        assert sorted(results) == [[], [], [], [], [1, 2, 3]]
+        assert await received.receive() == [1, 2, 3]

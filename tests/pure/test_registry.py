@@ -176,13 +176,13 @@ def test_limits_name_the_option(registry):
     registry.limits = Limits(max_sessions=3, max_sessions_per_principal=2, max_streams_per_session=1)
     for name in ("a", "b"):
         admit_session(registry, SessionId(name), principal="alice")
-    with pytest.raises(SessionLimitError, match="^max_sessions_per_principal=2 is reached$"):
+    with pytest.raises(SessionLimitError, match=r"^max_sessions_per_principal=2 is reached$"):
         admit_session(registry, S1, principal="alice")
     admit_session(registry, S1, principal="bob")
-    with pytest.raises(SessionLimitError, match="^max_sessions=3 is reached$"):
+    with pytest.raises(SessionLimitError, match=r"^max_sessions=3 is reached$"):
         admit_session(registry, S2, principal="carol")
     admit_stream(registry, S1)
-    with pytest.raises(StreamLimitError, match="^max_streams_per_session=1 is reached$"):
+    with pytest.raises(StreamLimitError, match=r"^max_streams_per_session=1 is reached$"):
         admit_stream(registry, S1)
 
 
@@ -225,13 +225,13 @@ def test_a_stream_is_found_under_its_own_session_only(registry):
 # Threads
 
 
-def in_a_thread(function) -> BaseException | None:
-    caught: list[BaseException] = []
+def in_a_thread(function) -> Exception | None:
+    caught: list[Exception] = []
 
     def run() -> None:
         try:
             function()
-        except BaseException as error:
+        except Exception as error:
             caught.append(error)
 
     thread = threading.Thread(target=run)

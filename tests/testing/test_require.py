@@ -25,7 +25,10 @@ def test_a_refusal_keeps_the_error():
 
 
 def test_no_refusal():
-    with pytest.raises(AssertionError, match=r"^it should raise KeyError, and raises nothing$"), Refusal("it", KeyError):
+    with (
+        pytest.raises(AssertionError, match=r"^it should raise KeyError, and raises nothing$"),
+        Refusal("it", KeyError),
+    ):
         pass
 
 

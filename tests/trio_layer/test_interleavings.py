@@ -5,27 +5,27 @@ plain function runs it in virtual time, where whole seconds make many things fal
 drawn randomness of Trio's own scheduler. Three things are checked:
 
 * after each step of each task, that who is registered is exactly who is in a block (`Guard`);
-* at each exit of a block, what came out of it, given what went in and what was cancelled (`check_exit`),
-  and the reason of its end (`World.leaving`, `World.left`);
-* at the end, that nothing is left: no task, nothing registered, no counter that does not add up, each
-  opening with its one closing.
+* at each exit of a block, what came out of it, given what came out of its body and what was cancelled
+  (`check_exit`), and the reason of its end (`World.leaving_stream` and `World.leaving_session`);
+* at the end, that nothing is left: no task, nothing registered, no counter that does not add up, and for
+  each opening one closing with the reason that it must have.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import attrs
 import trio
-from hypothesis import given, settings, strategies as st
+from hypothesis import event, given, settings, strategies as st
 
 from streamscope import (
     CloseReason,
-    EventReader,
-    LimitError,
     ManagerClosedError,
+    MemoryEventLog,
     ReaderAttached,
     ReaderClosedError,
     ReaderDetached,
@@ -57,11 +57,13 @@ from tests.helpers import (
     sleep_shielded,
 )
 
-# No example may take longer than this in virtual time: a hang becomes a failure.
-_LONG = 10_000
+# No example takes that long in virtual time, unless it hangs.
+_FOR_EVER = 100_000.0
+# The least that are tried; a profile that asks for more gets more.
+_EXAMPLES = 400
 
 
-# The world that a program acts on, and what is checked about it
+# The world that a program acts on, and what must be true of it
 
 
 @attrs.define
@@ -70,16 +72,22 @@ class World:
 
     sessions: SessionManager
     known: list[Session] = attrs.Factory(list)
-    """All sessions ever opened: the steps name them by number, so they also try those that have ended."""
+    """All sessions ever opened: steps name them by number, so they also try those that have ended."""
     streams: list[Stream] = attrs.Factory(list)
     actors: list[trio.CancelScope] = attrs.Factory(list)
     inside: set[StreamId] = attrs.Factory(set)
     """The streams in whose block some task is now."""
     inside_session: set[SessionId] = attrs.Factory(set)
+    without_body: set[SessionId] = attrs.Factory(set)
+    """Sessions in whose block no code of ours runs."""
     ended: dict[StreamId | SessionId, CloseReason] = attrs.Factory(dict)
     """What was ended by a step while it was open, and why: that must be the reason in the end."""
+    reasons: dict[StreamId | SessionId, CloseReason] = attrs.Factory(dict)
+    """Why each stream and session ended that was seen to end."""
     sent: dict[StreamId, int] = attrs.Factory(dict)
     stopping: bool = False
+    failed_bodies: int = 0
+    failures: list[BaseException] = attrs.Factory(list)
 
     def session(self, number: int) -> Session:
         return self.known[number % len(self.known)]
@@ -87,46 +95,109 @@ class World:
     def session_of(self, stream: Stream) -> Session:
         return next(session for session in self.known if session.id == stream.session_id)
 
-    def entered(self, stream: Stream) -> None:
-        self.streams.append(stream)
-        self.sent[stream.id] = 0
-        self.inside.add(stream.id)
-        assert stream.reason in {None, self.ended.get(stream.id)}
-
-    def entered_session(self, session: Session) -> None:
-        self.known.append(session)
-        self.inside_session.add(session.id)
+    def note(self, exc: BaseException) -> None:
+        """Keep what may not come out of a program: checks that failed, and errors of whatever kind."""
+        allowed = (trio.Cancelled, Boom, SessionClosedError, ManagerClosedError, SessionLimitError, StreamLimitError)
+        self.failures += [leaf for leaf in leaves(exc) if not isinstance(leaf, allowed)]
 
     def end_all(self, reason: CloseReason) -> None:
-        """Note that all sessions that are open are being ended."""
+        """Note that all sessions are being ended."""
+        self.stopping = True
         for session in self.known:
             if session.reason is None:
                 self.ended[session.id] = reason
 
-    def leaving(self, stream: Stream, exc: BaseException | None) -> CloseReason:
-        """Check why a stream is ending, in the last step of its block; return the reason that it must have."""
-        self.inside.discard(stream.id)
-        session = self.session_of(stream)
-        if stream.reason is not None:
-            assert stream.reason == self.ended.get(stream.id, session.reason)
-            return stream.reason
-        assert stream.id not in self.ended
-        return own_reason(exc, deadline_passed=stream._scope.cancel_called)
+    @contextmanager
+    def in_stream(self, session: Session, stream: Stream) -> Iterator[Exit]:
+        """What is noted around the body of a stream, in the same steps as its entry and its exit."""
+        self.streams.append(stream)
+        self.sent[stream.id] = 0
+        self.inside.add(stream.id)
+        leaving = Exit()
+        try:
+            yield leaving
+        except BaseException as exc:
+            leaving.exc = exc
+            raise
+        finally:
+            self.inside.discard(stream.id)
+            leaving.own = stream._scope.cancel_called
+            leaving.outside = _cancelled_around(stream._scope)
+            if session.metadata.state is not State.OPEN:
+                leaving.closed = session
+            if stream.reason is None:
+                assert stream.id not in self.ended
+                self.reasons[stream.id] = own_reason(leaving.exc, deadline_passed=leaving.own)
+            else:
+                assert stream.reason is self.ended.get(stream.id, session.reason)
+                self.reasons[stream.id] = stream.reason
 
-    def leaving_session(self, session: Session, exc: BaseException | None) -> CloseReason:
-        """The same for a session."""
-        self.inside_session.discard(session.id)
-        reason = session.reason
-        if reason is None:
-            assert session.id not in self.ended
-            return own_reason(exc, deadline_passed=False)
+    @contextmanager
+    def in_session(self, session: Session) -> Iterator[Exit]:
+        """The same around the body of a session."""
+        self.known.append(session)
+        self.inside_session.add(session.id)
+        leaving = Exit()
+        try:
+            yield leaving
+        except BaseException as exc:
+            leaving.exc = exc
+            raise
+        finally:
+            self.inside_session.discard(session.id)
+            leaving.own = session._scope.cancel_called
+            leaving.outside = _cancelled_around(session._scope)
+            leaving.at = trio.current_time()
+            reason = session.reason
+            if reason is None:
+                assert session.id not in self.ended
+                reason = own_reason(leaving.exc, deadline_passed=False)
+            else:
+                self.check_reason(session, reason)
+            self.reasons[session.id] = reason
+
+    def check_reason(self, session: Session, reason: CloseReason) -> None:
+        """Check the reason of a session that was ended from outside."""
+        limits = self.sessions.limits
         if session.id in self.ended:
             assert reason is self.ended[session.id]
-        elif not (reason is CloseReason.SHUTDOWN and self.stopping):
-            assert reason in {CloseReason.IDLE, CloseReason.EXPIRED}
-            assert session._scope.deadline <= trio.current_time()
-            assert (reason is CloseReason.EXPIRED) == (session.metadata.age >= self.sessions.limits.max_age)
-        return reason
+        elif reason is CloseReason.EXPIRED:
+            assert session.metadata.age >= limits.max_age
+        elif reason is CloseReason.IDLE:
+            assert session.metadata.age >= limits.idle_timeout
+        else:
+            # A drain ends sessions whenever their work is done.
+            assert self.stopping
+            assert reason is CloseReason.SHUTDOWN
+
+
+@attrs.define
+class Exit:
+    """What is known of the exit of a block in its last step."""
+
+    exc: BaseException | None = None
+    own: bool = False
+    """Whether the block's own scope was cancelled."""
+    outside: bool = False
+    """Whether one around it was."""
+    closed: Session | None = None
+    """For a stream: its session, if that is closing."""
+    at: float = 0.0
+
+    def check(self, came_out: BaseException | None) -> None:
+        """Check what came out of the block, given what came out of its body."""
+        errors = [leaf for leaf in leaves(self.exc) if not isinstance(leaf, trio.Cancelled)]
+        caught = self.own and not self.outside and len(errors) < len(leaves(self.exc))
+        if not caught:
+            # An outer cancellation wins and is never masked, and an error is what it was.
+            assert came_out is self.exc
+        elif errors:
+            assert leaves(came_out) == errors
+        elif self.closed is None:
+            assert came_out is None
+        else:
+            assert type(came_out) is SessionClosedError
+            assert (came_out.session_id, came_out.reason) == (self.closed.id, self.closed.reason)
 
 
 def own_reason(exc: BaseException | None, *, deadline_passed: bool) -> CloseReason:
@@ -135,42 +206,19 @@ def own_reason(exc: BaseException | None, *, deadline_passed: bool) -> CloseReas
         return CloseReason.COMPLETED
     if deadline_passed:
         return CloseReason.IDLE
-    if all(isinstance(leaf, trio.Cancelled) for leaf in leaves(exc)):
-        return CloseReason.CANCELLED
-    return CloseReason.FAILED
+    cancelled = all(isinstance(leaf, trio.Cancelled) for leaf in leaves(exc))
+    return CloseReason.CANCELLED if cancelled else CloseReason.FAILED
 
 
-@attrs.define
-class Exit:
-    """What is known of the exit of a block in its last step."""
-
-    exc: BaseException | None
-    own: bool
-    """Whether its own scope was cancelled."""
-    outside: bool
-    """Whether a scope around it was."""
-    error: SessionClosedError | None = None
-    """What stands for the block's own cancellation, if it was caught."""
-
-
-def check_exit(before: Exit, came_out: BaseException | None) -> None:
-    """Check what came out of a block, given what came out of its body."""
-    errors = [leaf for leaf in leaves(before.exc) if not isinstance(leaf, trio.Cancelled)]
-    cancellations = len(leaves(before.exc)) - len(errors)
-    if before.outside or not before.own or not cancellations:
-        # Nothing that would be the block's to catch: an outer cancellation wins and is never masked.
-        assert came_out is before.exc
-    elif errors:
-        assert leaves(came_out) == errors
-    elif before.error is None:
-        assert came_out is None
-    else:
-        assert type(came_out) is SessionClosedError
-        assert (came_out.session_id, came_out.reason) == (before.error.session_id, before.error.reason)
+def _cancelled_around(scope: trio.CancelScope) -> bool:
+    """Whether a scope around this one is cancelled, seen from within."""
+    status = scope._cancel_status
+    assert status is not None
+    return status.parent_cancellation_is_visible_to_us
 
 
 class Guard(trio.abc.Instrument):
-    """Checks what always holds after each step of each task."""
+    """Checks what always holds, after each step of each task."""
 
     def __init__(self) -> None:
         self.world: World | None = None
@@ -190,24 +238,35 @@ class Guard(trio.abc.Instrument):
         assert blocks == world.inside
         assert world.inside_session <= set(registry.sessions)
         for session_id, session in registry.sessions.items():
-            # One that is being left waits for streams, or would be gone.
-            assert session_id in world.inside_session or (session.state is State.CLOSING and session.streams)
-            if session.state is State.CLOSING:
+            closing = session.state is State.CLOSING
+            inside = session_id in world.inside_session or session_id in world.without_body
+            # One that is being left waits for its streams, or would be gone.
+            assert inside or (closing and session.streams)
+            if closing:
                 assert all(stream.state is State.CLOSING for stream in session.streams)
             owner = session.owner
             assert isinstance(owner, Session)
             readers = sum(len(readers) for readers in owner._readers.values())
             assert owner._idle.holds == readers + sum(stream.holds_session for stream in session.streams)
-        assert {stream for session in registry.sessions.values() for stream in session.streams} == set(
-            registry.streams.values()
-        )
-        assert registry.working == sum(stream.holds_session for stream in registry.streams.values())
-        is_open = [stream for stream in registry.streams.values() if stream.state is State.OPEN]
-        assert sorted(registry._by_activity, key=lambda stream: stream.last_activity) == list(registry._by_activity)
-        assert set(registry._by_activity) == set(is_open)
+        by_session = [stream for session in registry.sessions.values() for stream in session.streams]
+        assert sorted(by_session, key=id) == sorted(registry.streams.values(), key=id)
+        assert registry.working == sum(stream.holds_session for stream in by_session)
+        by_activity = list(registry._by_activity)
+        assert sorted(by_activity, key=id) == sorted((s for s in by_session if s.state is State.OPEN), key=id)
+        assert by_activity == sorted(by_activity, key=lambda stream: stream.last_activity)
 
 
 # The steps
+
+
+class Step:
+    """Something that a task does."""
+
+    async def take(self, here: Here) -> None:
+        raise NotImplementedError
+
+
+Steps = tuple[Step, ...]
 
 
 @attrs.frozen
@@ -217,16 +276,9 @@ class Here:
     world: World
     stream: Stream | None = None
 
-    async def take(self, steps: tuple[Step, ...]) -> None:
+    async def take(self, steps: Steps) -> None:
         for step in steps:
             await step.take(self)
-
-
-class Step:
-    """Something that a task does."""
-
-    async def take(self, here: Here) -> None:
-        raise NotImplementedError
 
 
 @attrs.frozen
@@ -239,7 +291,7 @@ class Pause(Step):
 
 @attrs.frozen
 class Linger(Step):
-    """Takes no cancellation for an answer."""
+    """Will not be hurried."""
 
     seconds: int
 
@@ -268,28 +320,28 @@ class Fail(Step):
 
 @attrs.frozen
 class Send(Step):
+    """Sends on the stream in whose block it is; the data is the event's own name."""
+
     wait: bool
 
     async def take(self, here: Here) -> None:
-        if (stream := here.stream) is not None:
-            data = f"{stream.id}.{here.world.sent[stream.id] + 1}".encode()
+        if here.stream is not None:
+            here.world.sent[here.stream.id] += 1
+            data = f"{here.stream.id}.{here.world.sent[here.stream.id]}".encode()
             if self.wait:
-                await trio.lowlevel.checkpoint_if_cancelled()
-                here.world.sent[stream.id] += 1
                 with trio.CancelScope(shield=True):
-                    event_id = await stream.send(data)
+                    event_id = await here.stream.send(data)
             else:
-                here.world.sent[stream.id] += 1
-                event_id = stream.send_nowait(data)
+                event_id = here.stream.send_nowait(data)
             assert str(event_id).encode() == data
 
 
 @attrs.frozen
 class Within(Step):
-    """Some steps below a scope that has a deadline."""
+    """Steps below a scope that has a deadline."""
 
     seconds: int
-    steps: tuple[Step, ...]
+    steps: Steps
 
     async def take(self, here: Here) -> None:
         with trio.move_on_after(self.seconds):
@@ -298,71 +350,560 @@ class Within(Step):
 
 @attrs.frozen
 class Together(Step):
-    """Some steps in tasks side by side: what comes out of them is a group."""
+    """Steps in tasks side by side. What comes out of them is a group."""
 
-    branches: tuple[tuple[Step, ...], ...]
+    branches: tuple[Steps, ...]
 
     async def take(self, here: Here) -> None:
         async with trio.open_nursery() as nursery:
             for steps in self.branches:
-                nursery.start_soon(here.take, steps)
+                # Two tasks that send on one stream would have to agree on the numbers.
+                nursery.start_soon(Here(here.world).take, steps)
 
 
 @attrs.frozen
 class Finally(Step):
-    """Some steps, and some that are taken however the others end, and take their time."""
+    """Steps, and a clean-up that takes its time and says goodbye however they end."""
 
-    steps: tuple[Step, ...]
+    steps: Steps
     seconds: int
-    say_goodbye: bool
 
     async def take(self, here: Here) -> None:
         try:
             await here.take(self.steps)
         finally:
             await sleep_shielded(self.seconds)
-            if self.say_goodbye:
-                await Send(wait=False).take(here)
-
-
-@attrs.frozen
-class StreamOptions:
-    holds_session: bool
-    idle_timeout: float
+            await Send(wait=False).take(here)
 
 
 @attrs.frozen
 class InStream(Step):
-    """Some steps in a stream of a session, which may have ended."""
+    """Steps in a stream of some session, which may have ended."""
 
     session: int
-    options: StreamOptions
-    steps: tuple[Step, ...]
+    holds_session: bool
+    idle_timeout: float
+    steps: Steps
+
+    async def take(self, here: Here) -> None:
+        session = here.world.session(self.session)
+        leaving: Exit | None = None
+        came_out: BaseException | None = None
+        try:
+            async with session.open_stream(
+                holds_session=self.holds_session, idle_timeout=self.idle_timeout
+            ) as stream:
+                with here.world.in_stream(session, stream) as leaving:
+                    await Here(here.world, stream).take(self.steps)
+        except BaseException as exc:
+            came_out = exc
+            raise
+        finally:
+            if leaving is not None:
+                leaving.check(came_out)
+                assert stream.reason is here.world.reasons[stream.id]
+                event(f"a stream: {stream.reason}, {type(came_out).__name__}")
+
+
+@attrs.frozen
+class InSession(Step):
+    """Steps in a session of its own."""
+
+    steps: Steps
+
+    async def take(self, here: Here) -> None:
+        world = here.world
+        leaving: Exit | None = None
+        came_out: BaseException | None = None
+        try:
+            async with world.sessions.open_session() as session:
+                with world.in_session(session) as leaving:
+                    await here.take(self.steps)
+        except BaseException as exc:
+            came_out = exc
+            raise
+        finally:
+            if leaving is not None:
+                leaving.check(came_out)
+                assert session.reason is world.reasons[session.id]
+                took = trio.current_time() - leaving.at
+                timeout = world.sessions.limits.drain_timeout
+                # Streams that are left when the time is up keep it listed; else it is gone.
+                assert took == timeout if session.streams else took <= timeout
+                assert session.metadata.state is (State.CLOSING if session.streams else State.CLOSED)
+                event(f"a session: {session.reason}, {type(came_out).__name__}")
+
+
+@attrs.frozen
+class Tolerant(Step):
+    """Steps that may be refused, and then are not taken."""
+
+    steps: Steps
+
+    async def take(self, here: Here) -> None:
+        world = here.world
+        try:
+            await here.take(self.steps)
+        except SessionClosedError as exc:
+            (session,) = (session for session in world.known if session.id == exc.session_id)
+            # What one task is told, all others see.
+            assert exc.reason is session.reason
+        except ManagerClosedError:
+            assert world.stopping
+        except SessionLimitError as exc:
+            assert exc.value == world.sessions.limits.max_sessions
+        except StreamLimitError as exc:
+            assert exc.value == world.sessions.limits.max_streams_per_session
+
+
+@attrs.frozen
+class StartStream(Step):
+    session: int
+    holds_session: bool
+    idle_timeout: float
+    steps: Steps
 
     async def take(self, here: Here) -> None:
         world = here.world
         session = world.session(self.session)
-        opening = session.open_stream(
-            holds_session=self.options.holds_session, idle_timeout=self.options.idle_timeout
+        stream = await session.start_stream(
+            self.body, world, session, holds_session=self.holds_session, idle_timeout=self.idle_timeout
         )
-        async with allow_refusal(world, session):
-            stream = await opening.__aenter__()
-            async with attempted_exit(opening.__aexit__) as leave:
+        assert stream in world.streams
+
+    async def body(self, stream: Stream, world: World, session: Session) -> None:
+        try:
+            with world.in_stream(session, stream) as leaving:
+                await Here(world, stream).take(self.steps)
+        except BaseException as exc:
+            world.note(exc)
+            world.failed_bodies += will_be_logged(exc, leaving, session)
+            raise
+
+
+@attrs.frozen
+class StartSession(Step):
+    steps: Steps | None
+
+    async def take(self, here: Here) -> None:
+        world = here.world
+        if self.steps is not None:
+            session = await world.sessions.start_session(self.body, world)
+            assert session in world.known
+        else:
+            session_id = SessionId.new()
+            world.without_body.add(session_id)
+            session = await world.sessions.start_session(session_id=session_id)
+            if session not in world.known:
+                world.known.append(session)
+
+    async def body(self, session: Session, world: World) -> None:
+        assert self.steps is not None
+        try:
+            with world.in_session(session) as leaving:
+                await Here(world).take(self.steps)
+        except BaseException as exc:
+            world.note(exc)
+            world.failed_bodies += will_be_logged(exc, leaving, session)
+            raise
+
+
+def will_be_logged(exc: BaseException, leaving: Exit, session: Session) -> bool:
+    """Whether what came out of a started body is an error, and not just that its session has ended."""
+    if isinstance(exc, SessionClosedError):
+        return exc.session_id != session.id
+    cancellations = [leaf for leaf in leaves(exc) if isinstance(leaf, trio.Cancelled)]
+    if len(cancellations) == len(leaves(exc)):
+        return False
+    # A group with cancellations from further out is no Exception, and goes on to the nursery.
+    return not cancellations or (leaving.own and not leaving.outside)
+
+
+@attrs.frozen
+class Close(Step):
+    session: int
+    reason: CloseReason
+
+    async def take(self, here: Here) -> None:
+        session = here.world.session(self.session)
+        if session.reason is None:
+            here.world.ended[session.id] = self.reason
+        session.close(self.reason)
+
+
+@attrs.frozen
+class Touch(Step):
+    session: int
+
+    async def take(self, here: Here) -> None:
+        here.world.session(self.session).touch()
+
+
+@attrs.frozen
+class WaitClosed(Step):
+    session: int
+    seconds: int
+
+    async def take(self, here: Here) -> None:
+        session = here.world.session(self.session)
+        with trio.move_on_after(self.seconds):
+            await session.wait_closed()
+            assert session.metadata.state is State.CLOSED
+            assert session.streams == []
+
+
+@attrs.frozen
+class Cancel(Step):
+    stream: int
+    reason: CloseReason
+    by_id: bool
+
+    async def take(self, here: Here) -> None:
+        world = here.world
+        if world.streams:
+            stream = world.streams[self.stream % len(world.streams)]
+            if stream.reason is None:
+                world.ended[stream.id] = self.reason
+            if not self.by_id:
+                stream.cancel(self.reason)
+            elif stream.id in world.inside:
+                world.sessions.streams.cancel_stream(stream.session_id, stream.id, self.reason)
+            else:
                 try:
-                    await in_stream(stream, here, self.steps, leave)
-                finally:
+                    world.sessions.streams.cancel_stream(stream.session_id, stream.id, self.reason)
+                except UnknownStreamError:
                     pass
+                else:
+                    raise AssertionError("it should be gone")
 
 
-async def in_stream(stream: Stream, here: Here, steps: tuple[Step, ...], exits: list[Exit]) -> None:
-    raise NotImplementedError
+@attrs.frozen
+class CleanUp(Step):
+    max_age: int
+
+    async def take(self, here: Here) -> None:
+        streams = here.world.sessions.streams
+        due = {
+            metadata.stream_id
+            for metadata in streams.list_streams()
+            if metadata.state is State.OPEN and metadata.idle > self.max_age
+        }
+        found = streams.cleanup_inactive_streams(self.max_age)
+        assert set(found) == due
+        assert len(found) == len(due)
+        here.world.ended.update(dict.fromkeys(found, CloseReason.IDLE))
+        event(f"a clean-up: {min(len(found), 1)}")
 
 
-@asynccontextmanager
-async def attempted_exit(exit_: Callable[..., object]) -> AsyncIterator[list[Exit]]:
-    yield []
+@attrs.frozen
+class Register(Step):
+    """Registers a stream that it runs itself, with or without a scope."""
+
+    session: int
+    scoped: bool
+    seconds: int
+
+    async def take(self, here: Here) -> None:
+        world = here.world
+        session, streams = world.session(self.session), world.sessions.streams
+        scope = trio.CancelScope() if self.scoped else None
+        try:
+            stream_id = streams.register_stream(session.id, scope=scope)
+        except UnknownSessionError:
+            assert session.metadata.state is State.CLOSED
+            return
+        try:
+            with scope or nullcontext():
+                await trio.sleep(self.seconds)
+        finally:
+            metadata = streams.get_metadata(stream_id)
+            if metadata is not None:
+                streams.unregister_stream(session.id, stream_id)
+                world.reasons[stream_id] = metadata.reason or CloseReason.COMPLETED
+            else:
+                # It was ended, which for one without a scope means that it is gone.
+                assert scope is None
+                reason = world.ended.get(stream_id, session.reason)
+                assert reason is not None
+                world.reasons[stream_id] = reason
 
 
-@asynccontextmanager
-async def allow_refusal(world: World, session: Session) -> AsyncIterator[None]:
-    yield
+@attrs.frozen
+class Read(Step):
+    """Reads a stream, which may have ended, for some time, some events or to its end."""
+
+    stream: int
+    after: int
+    count: int
+    seconds: int
+    supersede: bool
+
+    async def take(self, here: Here) -> None:
+        world = here.world
+        if not world.streams:
+            return
+        stream = world.streams[self.stream % len(world.streams)]
+        after = self.after % (stream.log.last + 1)
+        opening = world.session_of(stream).open_reader(stream.id, after=after, supersede=self.supersede)
+        received: list[bytes] = []
+        with trio.move_on_after(self.seconds):
+            async with opening as reader:
+                try:
+                    while len(received) < self.count:
+                        received += [event.data for event in await reader.receive_some(2)]
+                except trio.EndOfChannel:
+                    assert stream.log.finished
+                    assert after + len(received) == stream.log.last == world.sent[stream.id]
+                except ReaderClosedError as exc:
+                    assert exc.reason is CloseReason.SUPERSEDED
+        assert received == [f"{stream.id}.{after + 1 + index}".encode() for index in range(len(received))]
+        event(f"a reader: {min(len(received), 2)} events")
+
+
+@attrs.frozen
+class CancelActor(Step):
+    actor: int
+
+    async def take(self, here: Here) -> None:
+        here.world.actors[self.actor % len(here.world.actors)].cancel()
+
+
+@attrs.frozen
+class CloseManager(Step):
+    reason: CloseReason
+
+    async def take(self, here: Here) -> None:
+        world = here.world
+        world.end_all(world.sessions._reason or self.reason)
+        world.sessions.close(self.reason)
+
+
+@attrs.frozen
+class Drain(Step):
+    grace: int
+    seconds: int
+
+    async def take(self, here: Here) -> None:
+        here.world.stopping = True
+        with trio.move_on_after(self.seconds):
+            await here.world.sessions.drain(self.grace)
+            assert here.world.sessions.list_sessions() == []
+
+
+# Programs
+
+
+@attrs.frozen
+class Program:
+    actors: list[Steps]
+    idle_timeout: float
+    max_age: float
+    drain_timeout: float
+    max_sessions: float
+    max_streams: float
+    leave_after: int | None
+    """Seconds after which the manager is left under the tasks that use it; ``None`` to wait for them."""
+
+
+_SECONDS = st.integers(0, 4)
+_NUMBERS = st.integers(0, 5)
+_REASONS = st.sampled_from([CloseReason.CANCELLED, CloseReason.KILLED, CloseReason.TERMINATED, CloseReason.FAILED])
+_TIMEOUTS = st.sampled_from([math.inf, 1.0, 3.0])
+
+_SIMPLE: st.SearchStrategy[Step] = st.one_of(
+    st.builds(Pause, _SECONDS),
+    st.builds(Pause, _SECONDS),
+    st.builds(Linger, _SECONDS),
+    st.builds(Swallow, _SECONDS),
+    st.builds(Fail),
+    st.builds(Send, st.booleans()),
+    st.builds(Close, _NUMBERS, _REASONS),
+    st.builds(Touch, _NUMBERS),
+    st.builds(WaitClosed, _NUMBERS, _SECONDS),
+    st.builds(Cancel, _NUMBERS, _REASONS, st.booleans()),
+    st.builds(CleanUp, _SECONDS),
+    st.builds(Register, _NUMBERS, st.booleans(), _SECONDS),
+    st.builds(Read, _NUMBERS, _NUMBERS, _NUMBERS, _SECONDS, st.booleans()),
+    st.builds(Read, _NUMBERS, st.just(0), st.just(100), st.just(100), st.booleans()),
+    st.builds(CancelActor, _NUMBERS),
+    st.builds(StartSession, st.none()),
+    # One in so many programs stops the manager before its end.
+    st.builds(lambda step, rare: step if rare == 0 else Pause(1), st.builds(CloseManager, _REASONS), st.integers(0, 5)),
+    st.builds(lambda step, rare: step if rare == 0 else Pause(1), st.builds(Drain, _SECONDS, _SECONDS), st.integers(0, 5)),
+)
+
+
+# What a stream does that is worth reading.
+_PRODUCE = st.lists(
+    st.sampled_from([Pause(0), Pause(1), Pause(2), Send(wait=True), Send(wait=False)]), min_size=3, max_size=8
+).map(tuple)
+
+
+def _compound(children: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
+    steps = st.lists(children, min_size=1, max_size=4).map(tuple)
+    refusable = st.one_of(
+        st.builds(InStream, _NUMBERS, st.booleans(), _TIMEOUTS, steps),
+        st.builds(InStream, _NUMBERS, st.booleans(), _TIMEOUTS, steps),
+        st.builds(InSession, steps),
+        st.builds(StartStream, _NUMBERS, st.booleans(), _TIMEOUTS, st.one_of(_PRODUCE, steps)),
+        st.builds(StartStream, _NUMBERS, st.booleans(), _TIMEOUTS, st.builds(Finally, _PRODUCE, _SECONDS).map(_alone)),
+        st.builds(StartSession, steps),
+    )
+    return st.one_of(
+        st.builds(Tolerant, refusable.map(_alone)),
+        st.builds(Tolerant, refusable.map(_alone)),
+        refusable,
+        st.builds(Tolerant, steps),
+        st.builds(Within, _SECONDS, steps),
+        st.builds(Finally, steps, _SECONDS),
+        st.builds(Together, st.lists(steps, min_size=1, max_size=3).map(tuple)),
+    )
+
+
+def _alone(step: Step) -> Steps:
+    return (step,)
+
+
+_STEPS = st.lists(st.recursive(_SIMPLE, _compound, max_leaves=16), min_size=2, max_size=7).map(tuple)
+PROGRAMS = st.builds(
+    Program,
+    actors=st.lists(_STEPS, min_size=1, max_size=5),
+    idle_timeout=_TIMEOUTS,
+    max_age=st.sampled_from([math.inf, 3.0, 6.0]),
+    drain_timeout=st.sampled_from([1.0, 2.0, 50.0]),
+    max_sessions=st.sampled_from([100.0, 3.0]),
+    max_streams=st.sampled_from([100.0, 3.0]),
+    leave_after=st.none() | st.integers(0, 10),
+)
+
+
+async def act(world: World, number: int, steps: Steps) -> None:
+    """One of a program's tasks. Whatever it raises that it may raise has been checked where it came from."""
+    with world.actors[number]:
+        try:
+            await Here(world).take(steps)
+        except BaseException as exc:
+            world.note(exc)
+            if any(isinstance(leaf, trio.Cancelled) for leaf in leaves(exc)) and not world.actors[number].cancel_called:
+                world.failures.append(AssertionError("a cancellation came from nowhere"))
+
+
+class Log(logging.Handler):
+    """Counts what is logged, instead of writing it somewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.msg)
+
+
+@contextmanager
+def logged() -> Iterator[Log]:
+    logger, log = logging.getLogger("streamscope"), Log()
+    logger.addHandler(log)
+    logger.propagate = False
+    try:
+        yield log
+    finally:
+        logger.propagate = True
+        logger.removeHandler(log)
+
+
+@settings(max_examples=max(_EXAMPLES, settings().max_examples))
+@given(program=PROGRAMS, scheduling=st.random_module())
+def test_whatever_happens_in_whatever_order(program: Program, scheduling: object) -> None:
+    recorder, guard = Recorder(), Guard()
+
+    async def main() -> World:
+        living = trio.lowlevel.current_statistics().tasks_living
+        with trio.fail_after(_FOR_EVER):
+            world = await perform(program, recorder, guard)
+        assert trio.lowlevel.current_statistics().tasks_living == living
+        return world
+
+    with logged() as log:
+        world = simulate(main, guard)
+    if guard.failure is not None:
+        raise guard.failure
+    if world.failures:
+        raise BaseExceptionGroup("checks that failed", world.failures)
+    check_log(world, log.messages)
+    check_changes(world, recorder)
+    check_nothing_left(world.sessions, recorder)
+    assert world.inside == world.inside_session == set()
+    assert world.sessions.streams.statistics().sent_events == sum(world.sent.values())
+
+
+async def perform(program: Program, recorder: Recorder, guard: Guard) -> World:
+    async with trio.open_nursery() as nursery:
+        async with open_session_manager(
+            log=MemoryEventLog(resume_window=math.inf),
+            instruments=(recorder,),
+            idle_timeout=program.idle_timeout,
+            max_age=program.max_age,
+            drain_timeout=program.drain_timeout,
+            max_sessions=program.max_sessions,
+            max_streams_per_session=program.max_streams,
+        ) as sessions:
+            world = World(sessions, actors=[trio.CancelScope() for _ in program.actors])
+            # The steps name sessions by number, so there must be one.
+            await StartSession(None).take(Here(world))
+            guard.world = world
+            async with trio.open_nursery() as inner:
+                for number, steps in enumerate(program.actors):
+                    (inner if program.leave_after is None else nursery).start_soon(act, world, number, steps)
+            if program.leave_after is not None:
+                await trio.sleep(program.leave_after)
+            world.end_all(sessions._reason or CloseReason.SHUTDOWN)
+    return world
+
+
+def check_log(world: World, messages: list[str]) -> None:
+    """Check that each body that failed was logged, and nothing else but streams that took too long."""
+    assert messages.count("the body of a session or stream raised") == world.failed_bodies
+    assert set(messages) <= {
+        "the body of a session or stream raised",
+        "%d streams of a session still run %g seconds after its end",
+        "%d sessions still run %g seconds after the end of their manager",
+    }
+
+
+def check_changes(world: World, recorder: Recorder) -> None:
+    """Check that each opening has one closing, after it and with the right reason."""
+    reasons = closing(recorder)
+    assert {key: reason for key, reason in reasons.items() if key not in world.without_body} == world.reasons
+    for session in world.known:
+        if session.id in world.without_body:
+            assert session.reason in {
+                world.ended.get(session.id, CloseReason.SHUTDOWN),
+                CloseReason.IDLE,
+                CloseReason.EXPIRED,
+                CloseReason.CANCELLED,
+            }
+    sessions: set[SessionId] = set()
+    streams: set[StreamId] = set()
+    attached = 0
+    for change in recorder.changes:
+        match change:
+            case SessionOpened(opened):
+                assert opened.session_id not in sessions
+                sessions.add(opened.session_id)
+            case SessionClosed(closed):
+                sessions.remove(closed.session_id)
+                assert closed.stream_count == 0
+            case StreamOpened(stream):
+                assert stream.session_id in sessions
+                streams.add(stream.stream_id)
+            case StreamClosed(stream):
+                # No stream outlives its session.
+                assert stream.session_id in sessions
+                streams.remove(stream.stream_id)
+            case ReaderAttached():
+                attached += 1
+            case ReaderDetached():
+                attached -= 1
+                assert attached >= 0
+    assert sessions == streams == set()
+    assert attached == 0

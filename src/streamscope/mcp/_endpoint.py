@@ -99,9 +99,12 @@ class StreamableHTTPEndpoint:
             sessions = self._given_sessions
             if sessions is None:
                 sessions = await stack.enter_async_context(open_session_manager(**self._limits))
+            house = House(self._server, state, sessions, self._options)
+            # Handlers must not outlive what the server's lifespan gave them, whosever the session manager is.
+            stack.push_async_callback(house.close)
             self._stack = stack.pop_all()
         self._sessions = sessions
-        self._handlers = Handlers(House(self._server, state, sessions, self._options), self._options)
+        self._handlers = Handlers(house, self._options)
         return self
 
     @trio.lowlevel.enable_ki_protection
@@ -148,9 +151,16 @@ class StreamableHTTPEndpoint:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
-        async with self:
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
+        step = "startup"
+        try:
+            async with self:
+                await send({"type": "lifespan.startup.complete"})
+                step = "shutdown"
+                await receive()
+        except Exception as exc:
+            # Some servers go on otherwise, and every request fails.
+            await send({"type": f"lifespan.{step}.failed", "message": f"{type(exc).__name__}: {exc}"})
+            raise
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, response: Response) -> None:
@@ -170,4 +180,4 @@ class StreamableHTTPEndpoint:
         except SessionClosedError:
             await response.refuse(SESSION_NOT_FOUND)
         except ClientDisconnectedError:
-            logger.debug("a client went away while it sent its request")
+            logger.debug("a client went away before it was answered")

@@ -174,13 +174,16 @@ class Handlers:
         route = _seam.classify(message, headers)
         exchange = self._exchange(message, http)
         await _seam.check_parameter_headers(exchange, self._house.server, self._house.state, route)
+        # Errors have HTTP statuses of their own ("Per-request protocol fields", "Protocol Version Header"), for which
+        # nothing must have been sent. Nor is there anything to send before: this revision cannot resume.
+        delay = max(self._delay(), self._options.ping_interval)
         if message.method == _seam.LISTEN:
             # The answer to this one is the stream.
             check_accepts_events(headers)
             exchange.silent = False
-            await self._single(exchange, route, response, kind="listen", delay=0, statuses=True)
+            await self._single(exchange, route, response, kind="listen", delay=delay, statuses=True)
         else:
-            await self._single(exchange, route, response, kind="post", delay=self._delay(), statuses=True)
+            await self._single(exchange, route, response, kind="post", delay=delay, statuses=True)
 
     async def _post_stateless(
         self, message: Message | list[Message], http: HTTPRequest, version: str | None, response: Response

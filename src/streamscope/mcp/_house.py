@@ -9,7 +9,7 @@ import attrs
 import trio
 from mcp.server import Server
 
-from .._errors import UnknownSessionError
+from .._errors import ManagerClosedError, UnknownSessionError
 from .._ids import SessionId
 from .._manager import SessionManager
 from .._reasons import CloseReason
@@ -61,6 +61,15 @@ class House:
         self._guests: dict[SessionId, Guest] = {}
         self._implicit: dict[str | None, Session] = {}
 
+    async def close(self) -> None:
+        """End the sessions, and wait for them, shielded, for at most ``drain_timeout`` seconds."""
+        sessions = [*(guest.session for guest in self._guests.values()), *self._implicit.values()]
+        for session in sessions:
+            session.close(CloseReason.SHUTDOWN)
+        with trio.CancelScope(shield=True, relative_deadline=self.sessions.limits.drain_timeout):
+            for session in sessions:
+                await session.wait_closed()
+
     async def welcome(self, principal: str | None, connection_info: str | None) -> Guest:
         """Open the session of a client that sends ``initialize``.
 
@@ -86,6 +95,7 @@ class House:
         Raises:
             RefusedError: 400 where it names none; 404 where there is no such session, or none of
                 this principal's, and nothing tells which ("Session Management").
+            ManagerClosedError: The server is stopping.
         """
         name = headers.get(SESSION_HEADER)
         if name is None:
@@ -94,6 +104,9 @@ class House:
             session = self.sessions.get_session(SessionId.parse(name), principal=principal)
             guest = self._guests[session.id]
         except (ValueError, UnknownSessionError, KeyError):
+            if self.sessions.reason is not None:
+                # A new session is not to be had here either.
+                raise ManagerClosedError from None
             raise SESSION_NOT_FOUND from None
         return guest
 

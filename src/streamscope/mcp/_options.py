@@ -42,9 +42,14 @@ def _count(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     check_count(attribute.name, value)
 
 
-def _not_negative(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    if value is not None and (value < 0 or math.isnan(value)):
+def _not_negative(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if math.isnan(value) or value < 0:
         raise ValueError(f"{attribute.name} must be at least 0 seconds, not {value!r}")
+
+
+def _finite(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not 0 <= value < math.inf:
+        raise ValueError(f"{attribute.name} must be at least 0 seconds, and not endless; not {value!r}")
 
 
 @final
@@ -61,12 +66,13 @@ class Options:
 
     sse_delay: float = attrs.field(default=0.1, validator=_not_negative)
     """Seconds to wait for a request's answer before it is streamed. An answer that comes first, and
-    alone, is sent as JSON. With 0, every answer is streamed."""
+    alone, is sent as JSON. With 0, every answer is streamed. In 2026-07-28, where errors have HTTP
+    statuses of their own, it is `ping_interval` if that is longer."""
 
     ping_interval: float = attrs.field(default=15.0, validator=_seconds)
     """Seconds without an event after which a comment is sent on a stream."""
 
-    retry: float | None = attrs.field(default=1.0, validator=_not_negative)
+    retry: float | None = attrs.field(default=1.0, validator=_finite)
     """Seconds after which a client that loses a stream's connection should come back; ``None`` leaves
     that to the client."""
 

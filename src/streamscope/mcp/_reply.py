@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import final
 
 import attrs
 import trio
 
-from .._errors import SessionClosedError, UnknownStreamError
+from .._errors import EventsExpiredError, ReaderClosedError, SessionClosedError, UnknownStreamError
+from .._reader import EventReader
 from .._reasons import CloseReason
 from .._session import Session
 from .._stream import Stream
@@ -52,13 +54,9 @@ class Reply:
                 if any(exchange.released for exchange in self.exchanges):
                     reader.stop()
                 events: list[Event] = []
-                with trio.move_on_after(self.delay):
-                    try:
-                        events += await reader.receive_some()
-                        while self.batch and not reader.finished:
-                            events += await reader.receive_some()
-                    except trio.EndOfChannel:
-                        pass
+                soon = min(self.delay, options.sse_delay)
+                if not await self._receive(reader, events, soon) and soon < self.delay:
+                    await response.unless_gone(partial(self._receive, reader, events, self.delay - soon))
                 if reader.finished and len(events) == len(self.exchanges):
                     # Nobody can ask for these events again: they had no identifiers.
                     self.stream.log.discard()
@@ -71,6 +69,17 @@ class Reply:
             # The session ended before its stream had a reader.
             reason = self.session.reason or CloseReason.SHUTDOWN
             await self._send_whole(response, [goodbye(exchange.request.id, reason) for exchange in self.exchanges])
+
+    async def _receive(self, reader: EventReader, events: list[Event], seconds: float) -> bool:
+        """Receive as much as decides how it is sent, and tell whether that came in time."""
+        with trio.move_on_after(seconds):
+            try:
+                while not reader.finished and (self.batch or not events):
+                    events += await reader.receive_some()
+            except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
+                pass
+            return True
+        return False
 
     async def _send_whole(self, response: Response, answers: list[bytes]) -> None:
         if self.batch:

@@ -30,7 +30,7 @@ _SSE_HEADERS: Final = {
 
 @final
 class ClientDisconnectedError(Exception):
-    """The client went away before its request was complete."""
+    """The client went away before its request was complete, or before there was anything to answer."""
 
 
 @final
@@ -134,6 +134,19 @@ class Response:
             with trio.CancelScope(shield=True, relative_deadline=_FINAL_SEND_TIMEOUT):
                 await self._send({"type": "http.response.body", "body": b"", "more_body": False})
             nursery.cancel_scope.cancel()
+
+    async def unless_gone(self, async_fn: Callable[[], Awaitable[object]]) -> None:
+        """Wait for something that is for the client, unless it goes away.
+
+        Raises:
+            ClientDisconnectedError: It has gone away.
+        """
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, nursery.cancel_scope)
+            await async_fn()
+            nursery.cancel_scope.cancel()
+            return
+        raise ClientDisconnectedError
 
     @staticmethod
     def _frames(reader: EventReader, events: list[Event], *, resumable: bool) -> bytes:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Final
 
 import trio
-import trio.testing
 
 from .._errors import EventTooLargeError, StreamClosedError
 from ..abc import StreamLog

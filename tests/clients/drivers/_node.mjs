@@ -4,7 +4,7 @@ import { strict as assert } from 'node:assert';
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
-const TIMEOUT = 15_000; // milliseconds that one operation may take
+const TIMEOUT = 30_000; // milliseconds that one operation may take
 const STEPS = [1, 2, 3, 4, 5].map((step) => ({ progress: step, total: 5, message: `step ${step}` }));
 export const ROOT = 'file:///home/ada';
 
