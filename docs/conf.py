@@ -11,11 +11,9 @@ from contextlib import suppress
 from importlib.metadata import version as installed_version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from docutils import nodes
-from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
-from sphinx.environment import BuildEnvironment
 from sphinx.errors import PycodeError
 from sphinx.pycode import ModuleAnalyzer
 
@@ -122,9 +120,7 @@ def keep_sentences(_app: Sphinx, what: str, _name: str, _obj: object, _options: 
         lines[:0] = ["..", ""]
 
 
-def look_in_all_modules(
-    app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.TextElement
-) -> nodes.reference | None:
+def look_in_all_modules(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
     """Find a public name of ours, whichever module or page mentions it."""
     if node.get("refdomain") == "py":
         python = env.domains.python_domain

@@ -6,7 +6,11 @@ import trio
 from mcp import Client
 
 
-async def show(progress: float, total: float | None, message: str | None) -> None:
+async def show(  # noqa: ASYNC124 - the SDK awaits it
+    progress: float,
+    total: float | None,
+    message: str | None,
+) -> None:
     print(f"{message}: {progress} of {total}")
 
 

@@ -70,7 +70,8 @@ async def main() -> None:
                 await way(session)
             print("-- lose_the_session")
             opened = trio.Event()
-            nursery.start_soon(lose_the_session, session, opened)
+            # This task is outside of the session's block.
+            nursery.start_soon(lose_the_session, session, opened)  # noqa: ASYNC111
             await opened.wait()
             session.close(CloseReason.TERMINATED)
             await trio.sleep(3600)

@@ -16,14 +16,14 @@ class Announce(Instrument):
             print("a session has ended:", change.reason)
 
 
-async def main() -> None:
+async def main(port: int = 8000) -> None:
     opening = open_session_manager(
         log=MemoryEventLog(max_events=100, resume_window=3600),
         instruments=(Announce(),),
         idle_timeout=3600,
     )
     async with opening as sessions:
-        await serve(server, sessions, port=8000)
+        await serve(server, sessions, port=port)
 
 
 if __name__ == "__main__":

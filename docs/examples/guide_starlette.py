@@ -28,14 +28,12 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
 
 
-async def health(_: Request) -> Response:
+async def health(_: Request) -> Response:  # noqa: ASYNC124 - a plain one gets a thread
     return JSONResponse({"sessions": endpoint.sessions.statistics().open_sessions})
 
 
-app = Starlette(
-    routes=[Route("/mcp", endpoint), Route("/health", health)],
-    lifespan=lifespan,
-)
+routes = [Route("/mcp", endpoint), Route("/health", health)]
+app = Starlette(routes=routes, lifespan=lifespan)
 
 
 async def main(stop: trio.Event, config: Config) -> None:

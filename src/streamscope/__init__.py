@@ -29,6 +29,7 @@ from ._ids import EventId as EventId
 from ._ids import SessionId as SessionId
 from ._ids import StreamId as StreamId
 from ._ids import configure_converter as configure_converter
+from ._limits import LimitOptions as LimitOptions
 from ._limits import Limits as Limits
 from ._manager import SessionManager as SessionManager
 from ._memory import MemoryEventLog as MemoryEventLog

@@ -17,6 +17,7 @@ class SessionOpened:
     """A session was opened."""
 
     session: SessionMetadata
+    """The session, as it was then."""
 
 
 @final
@@ -25,7 +26,10 @@ class SessionClosed:
     """A session has ended, and all of its streams before it."""
 
     session: SessionMetadata
+    """The session, as it was at its end."""
+
     reason: CloseReason
+    """Why."""
 
 
 @final
@@ -34,6 +38,7 @@ class StreamOpened:
     """A stream was opened."""
 
     stream: StreamMetadata
+    """The stream, as it was then."""
 
 
 @final
@@ -42,7 +47,10 @@ class StreamClosed:
     """A stream has ended."""
 
     stream: StreamMetadata
+    """The stream, as it was at its end."""
+
     reason: CloseReason
+    """Why."""
 
 
 @final
@@ -51,6 +59,8 @@ class ReaderAttached:
     """A reader began to read a stream's events."""
 
     session: SessionMetadata
+    """The session, as it was then."""
+
     position: EventId
     """The last event that it already had; number 0 for none."""
 
@@ -61,9 +71,13 @@ class ReaderDetached:
     """A reader stopped reading a stream's events. The stream may go on."""
 
     session: SessionMetadata
+    """The session, as it was then."""
+
     position: EventId
     """The last event that it received."""
+
     reason: CloseReason
+    """Why."""
 
 
 @final
@@ -72,6 +86,7 @@ class ChangesMissed:
     """A watcher did not keep up, and this many changes were not kept for it."""
 
     count: int
+    """How many."""
 
 
 Change: TypeAlias = (

@@ -50,6 +50,7 @@ class Feed:
         self._pending.append(None)
         self._tell()
 
+    @trio.lowlevel.enable_ki_protection
     def _tell(self) -> None:
         if self._publishing:
             return
@@ -98,6 +99,7 @@ class Watcher(trio.abc.ReceiveChannel[Change], Instrument):
         except trio.WouldBlock:
             self._missed += 1
 
+    @trio.lowlevel.enable_ki_protection
     async def receive(self) -> Change:
         """Receive the next change.
 
@@ -111,11 +113,13 @@ class Watcher(trio.abc.ReceiveChannel[Change], Instrument):
             return ChangesMissed(missed)
         return await self._receive.receive()
 
+    @trio.lowlevel.enable_ki_protection
     def finish(self) -> None:
         """Say that no change will follow."""
         self._feed.remove(self)
         self._send.close()
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """Stop watching. Idempotent, and not a checkpoint."""
         # In this order: whoever waits here learns that this end was closed, not the other.

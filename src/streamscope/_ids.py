@@ -139,7 +139,8 @@ class SessionId(_Id):
     """The identifier of a session: 1 to 128 visible ASCII characters.
 
     Whoever knows it may use the session (within what its principal allows), so
-    `SessionId.new` takes 192 bits from `secrets`. The alphabet is the one that
+    `SessionId.new` takes 192 bits from `secrets`, and ``repr()`` shows the
+    first four characters alone. The alphabet is the one that
     the MCP specification demands of ``Mcp-Session-Id`` (2025-11-25, Streamable
     HTTP, "Session Management").
 
@@ -154,6 +155,10 @@ class SessionId(_Id):
     __slots__ = ()
     _expected = "1 to 128 visible ASCII characters"
     _pattern = _VISIBLE_ASCII
+
+    def __repr__(self) -> str:
+        # What is logged must not give the session away; ``str()`` has all of it.
+        return f"SessionId({self._text[:4] + '…'!r})"
 
     def __new__(cls, value: str) -> Self:
         return cls.parse(value)

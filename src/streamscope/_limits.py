@@ -47,7 +47,7 @@ class Limits:
     """Streams of one session open at once. One more: `StreamLimitError`."""
 
     idle_timeout: float = attrs.field(default=1800.0, validator=_seconds)
-    """Seconds that a session may be without a stream or reader. After that: ``idle``."""
+    """Seconds that nothing may hold a session: no stream that holds it, and no reader. After that: ``idle``."""
 
     max_age: float = attrs.field(default=math.inf, validator=_seconds)
     """Seconds that a session may live at all. After that: ``expired``."""

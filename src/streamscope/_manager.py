@@ -214,6 +214,7 @@ class SessionManager:
 
     # Ending
 
+    @trio.lowlevel.enable_ki_protection
     def close(self, reason: CloseReason = CloseReason.SHUTDOWN) -> None:
         """End every session, and open no more. Idempotent, and does not wait.
 

@@ -157,6 +157,7 @@ class _MemoryStreamLog(StreamLog):
     def finished(self) -> bool:
         return self.window.finished
 
+    @trio.lowlevel.enable_ki_protection
     def append_nowait(self, data: bytes, *, last: bool = False) -> int:
         if self.window.finished:
             raise StreamClosedError(self.stream_id)
@@ -176,6 +177,7 @@ class _MemoryStreamLog(StreamLog):
             self._wake()
         return seq
 
+    @trio.lowlevel.enable_ki_protection
     async def append(self, data: bytes, *, last: bool = False) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
@@ -184,6 +186,7 @@ class _MemoryStreamLog(StreamLog):
             # Also where it is refused: whoever tries again must not keep others from running.
             await trio.lowlevel.cancel_shielded_checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     def finish(self) -> None:
         if not self.window.finished:
             self.window.finished = True
@@ -191,6 +194,7 @@ class _MemoryStreamLog(StreamLog):
                 self._log.ended(self)
             self._wake()
 
+    @trio.lowlevel.enable_ki_protection
     def discard(self) -> None:
         if self._kept:
             self._kept = False

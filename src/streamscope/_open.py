@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Unpack, final
 
@@ -48,13 +48,13 @@ class OpenSessionManager:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
+    ) -> bool:
         sessions = self._sessions
         assert sessions is not None
         sessions.close()
         waits = True
         try:
-            swallowed: bool | None = await self._nursery.__aexit__(exc_type, exc, traceback)
+            swallowed: bool = await self._nursery.__aexit__(exc_type, exc, traceback)
             return swallowed  # noqa: TRY300 - the wait below comes first in any case
         except RuntimeError:
             # This very task has left a session open, and cannot end it while it waits here.
@@ -77,7 +77,7 @@ def open_session_manager(
     *,
     streams: StreamManager | None = None,
     log: EventLog | None = None,
-    instruments: tuple[Instrument, ...] = (),
+    instruments: Iterable[Instrument] = (),
     **limits: Unpack[LimitOptions],
 ) -> OpenSessionManager:
     """Run a session manager with a nursery of its own, for the length of an ``async with`` block.

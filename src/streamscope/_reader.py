@@ -83,6 +83,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         events = await self.receive_some(1)
         return events[0]
 
+    @trio.lowlevel.enable_ki_protection
     async def receive_some(self, limit: int = _BATCH) -> list[Event]:
         """Receive the events that are there, waiting only where there is none yet.
 
@@ -154,18 +155,21 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
             task, self._task = self._task, None
             trio.lowlevel.reschedule(task)
 
+    @trio.lowlevel.enable_ki_protection
     def stop(self) -> None:
         """Have the reader receive what is there now, and then end as if the stream had ended. Idempotent."""
         if self._until is None:
             self._until = self._log.last
             self._wake()
 
+    @trio.lowlevel.enable_ki_protection
     def end(self, reason: CloseReason) -> None:
         """End the reader from outside: whoever receives from it gets `ReaderClosedError`. Idempotent."""
         if self._reason is None and not self._closed:
             self._reason = reason
             self._wake()
 
+    @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """Stop receiving. Idempotent, and not a checkpoint."""
         if not self._closed:
@@ -215,5 +219,7 @@ class OpenReader:
         reader = self._reader
         assert reader is not None
         over = CloseReason.COMPLETED if reader.finished else CloseReason.DISCONNECTED
+        if isinstance(exc, EventsExpiredError):
+            over = CloseReason.SLOW_READER
         reader.close()
         self._host._reader_detached(reader, reader.reason or over)

@@ -56,8 +56,13 @@ class State(enum.Enum):
     """Where a session or a stream stands between its entry and its exit."""
 
     OPEN = "open"
+    """Its block is running."""
+
     CLOSING = "closing"
+    """It was ended, and its block is unwinding."""
+
     CLOSED = "closed"
+    """Its block has been left."""
 
 
 TRANSITIONS: Final[Mapping[State, frozenset[State]]] = MappingProxyType(

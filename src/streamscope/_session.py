@@ -85,6 +85,7 @@ class Session:
         return self._idle.timeout
 
     @idle_timeout.setter
+    @trio.lowlevel.enable_ki_protection
     def idle_timeout(self, seconds: float) -> None:
         if seconds != self._idle.timeout:
             self._idle.timeout = check_seconds("idle_timeout", seconds)
@@ -183,13 +184,15 @@ class Session:
 
     # Life
 
+    @trio.lowlevel.enable_ki_protection
     def touch(self) -> None:
-        """Note that something happened, so that the session is not idle."""
+        """Note that something happened, and count the idle time-out anew from now."""
         at = now()
         self._registry.claim()
         self._record.last_activity = at
         self._idle.touch()
 
+    @trio.lowlevel.enable_ki_protection
     def close(self, reason: CloseReason = CloseReason.CANCELLED) -> None:
         """End the session: cancel its scope and all of its streams. Idempotent, and does not wait.
 
@@ -346,7 +349,7 @@ class OpenSession:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
+    ) -> bool:
         session = self._session
         assert session is not None
         session._begin_to_leave(exc)

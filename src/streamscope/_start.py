@@ -30,13 +30,14 @@ async def start_scope(
     body's edge and logged, so that one bad body does not end its siblings.
     """
 
+    @trio.lowlevel.enable_ki_protection
     async def run(task_status: trio.TaskStatus[T]) -> None:
         started = False
         try:
             async with opening as scope:
                 task_status.started(scope)
                 started = True
-                await body(scope, *args)
+                await _unprotected(body, scope, *args)
         except Exception as exc:
             if not started:
                 raise
@@ -46,3 +47,9 @@ async def start_scope(
 
     opened: T = await nursery.start(run)
     return opened
+
+
+@trio.lowlevel.disable_ki_protection
+async def _unprotected(body: Callable[[*Ts], Awaitable[object]], *args: *Ts) -> None:
+    """Run a body, which Ctrl-C may interrupt anywhere, unlike what is around it."""
+    await body(*args)

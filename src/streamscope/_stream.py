@@ -76,6 +76,7 @@ class Stream:
         """The stream's events."""
         return self._log
 
+    @trio.lowlevel.enable_ki_protection
     async def send(self, data: bytes, *, last: bool = False) -> EventId:
         """Append an event; it is stored when this returns. Always a checkpoint.
 
@@ -93,6 +94,7 @@ class Stream:
         seq = await self._log.append(data, last=last)
         return self._sent(seq, len(data))
 
+    @trio.lowlevel.enable_ki_protection
     def send_nowait(self, data: bytes, *, last: bool = False) -> EventId:
         """Append an event without waiting for it to be stored.
 
@@ -113,6 +115,7 @@ class Stream:
         self._registry.record_event(self._record, size, trio.current_time())
         return EventId(self.id, seq)
 
+    @trio.lowlevel.enable_ki_protection
     def touch(self) -> None:
         """Note that something happened on the stream, so that it is not idle."""
         at = now()
@@ -121,6 +124,7 @@ class Stream:
         if self._idle is not None:
             self._idle.touch()
 
+    @trio.lowlevel.enable_ki_protection
     def cancel(self, reason: CloseReason = CloseReason.CANCELLED) -> None:
         """End the stream: cancel its scope. Idempotent; its session and siblings go on.
 
@@ -183,7 +187,7 @@ class OpenStream:
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool | None:
+    ) -> bool:
         stream = self._stream
         assert stream is not None
         scope = stream._scope

@@ -77,7 +77,8 @@ class StreamManager:
             kind: What it serves.
             connection_info: Where its peer is.
             holds_session: Whether the session is not idle while the stream is open.
-            idle_timeout: Seconds without a reader after which the stream ends.
+            idle_timeout: Seconds without a reader, or a `Stream.touch`, after which the stream ends.
+                Sending does not count.
 
         Raises:
             UnknownSessionError: There is no such session.
@@ -121,6 +122,7 @@ class StreamManager:
         finally:
             self._discharge(stream._record, reason)
 
+    @trio.lowlevel.enable_ki_protection
     def register_stream(
         self,
         session_id: SessionId,
@@ -180,6 +182,7 @@ class StreamManager:
         if (owner := record.session.owner) is not None:
             owner._stream_opened(record)
 
+    @trio.lowlevel.enable_ki_protection
     def unregister_stream(self, session_id: SessionId, stream_id: StreamId) -> None:
         """Take out a stream that `register_stream` has put in.
 
@@ -199,6 +202,7 @@ class StreamManager:
         if (owner := record.session.owner) is not None:
             owner._stream_closed(record, last=last)
 
+    @trio.lowlevel.enable_ki_protection
     def cancel_stream(
         self, session_id: SessionId, stream_id: StreamId, reason: CloseReason = CloseReason.KILLED
     ) -> None:
@@ -213,6 +217,7 @@ class StreamManager:
         if self._registry.close_stream(record, reason):
             self._end(record, reason)
 
+    @trio.lowlevel.enable_ki_protection
     def cleanup_inactive_streams(self, max_age: float) -> list[StreamId]:
         """End the streams on which nothing happened for more than ``max_age`` seconds.
 

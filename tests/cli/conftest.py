@@ -37,7 +37,7 @@ def demo_target(tmp_path):
     return str(file)
 
 
-SMALL = '''
+SMALL = """
 import trio
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
@@ -60,4 +60,4 @@ async def work(ctx: Context, clean_up: float = 0) -> str:
     finally:
         with trio.CancelScope(shield=True):
             await trio.sleep(clean_up)
-'''
+"""

@@ -67,7 +67,7 @@ class Served:
 
     async def has_logged(self, text: str) -> None:
         """Wait until it has logged something."""
-        while text not in self.log:
+        while text not in self.log:  # noqa: ASYNC110 - another process cannot set an event
             await trio.sleep(0.02)
 
     async def has_stopped(self) -> int:
@@ -85,9 +85,7 @@ async def serving(*arguments: str, cwd: Path | None = None) -> AsyncIterator[Ser
     A port is chosen that is free, unless the arguments say which.
     """
     command = [*COMMAND, "serve", *(() if "--port" in arguments else ("--port", "0")), *arguments]
-    start = partial(
-        trio.run_process, command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False
-    )
+    start = partial(trio.run_process, command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             process: trio.Process = await nursery.start(start)

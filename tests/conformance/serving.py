@@ -56,7 +56,7 @@ async def sdk() -> None:
         listener.bind(("127.0.0.1", 0))
         app = server.streamable_http_app(event_store=_Events(), retry_interval=1000)
         _print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp")
-        await uvicorn.Server(uvicorn.Config(app, log_level="warning")).serve(sockets=[listener])
+        await uvicorn.Server(uvicorn.Config(app, http="h11", log_level="warning")).serve(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
 
 from streamscope import SessionId
 from streamscope.mcp import HostPolicy
+from streamscope.mcp._response import Response
 from tests.mcp.demo import Demo
 from tests.mcp.helpers import initialize, notification, peering, request, serving, talking
 from tests.mcp.raw import Connection
@@ -69,6 +71,21 @@ async def test_a_session_that_there_is_not(name):
         assert len({response.content for response in responses}) == 1
         for response in responses:
             refused(response, 404)
+
+
+async def test_refusals_leave_nothing_behind():
+    def responses():
+        gc.collect()
+        return sum(isinstance(thing, Response) for thing in gc.get_objects())
+
+    async with talking(Demo().server) as (_, peer):
+        before = responses()
+        for _ in range(20):
+            await peer.post(request("ping"), mcp_session_id="nonsense")
+            await peer.post(request("ping"), accept="text/html")
+            await peer.send("PUT")
+            await peer.send("GET", last_event_id="nonsense")
+        assert responses() <= before + 1
 
 
 async def test_what_the_client_does_not_accept():

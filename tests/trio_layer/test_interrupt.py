@@ -50,6 +50,9 @@ class Interrupter:
         if not frame.f_code.co_filename.startswith(_PACKAGE):
             return None
         frame.f_trace_opcodes = self.every == "opcode"
+        if event != self.every:
+            # Other events are where no signal could come: when a coroutine parks, for one, and when it goes on.
+            return self.trace
         self.points += 1
         if self.points == self.at:
             self.where = f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno} ({event})"

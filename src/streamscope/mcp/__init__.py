@@ -1,6 +1,6 @@
 """Streamable HTTP for servers written with the official MCP SDK, under Trio.
 
-Needs the ``mcp`` extra: ``pip install "streamscope[mcp]"``.
+Needs the ``mcp`` extra.
 """
 
 from __future__ import annotations

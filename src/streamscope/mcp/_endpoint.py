@@ -27,7 +27,7 @@ from ._house import House
 from ._jsonrpc import INTERNAL_ERROR
 from ._options import EndpointOptions, split
 from ._response import ClientDisconnectedError, Receive, Response, Scope, Send
-from ._wire import RETRY_AFTER, SESSION_NOT_FOUND, Headers, RefusedError, check_method
+from ._wire import RETRY_AFTER, Headers, RefusedError, check_method, session_not_found
 
 logger: Final = logging.getLogger("streamscope.mcp")
 
@@ -178,6 +178,6 @@ class StreamableHTTPEndpoint:
         except ManagerClosedError:
             await response.refuse(RefusedError(503, "The server is stopping", code=INTERNAL_ERROR, headers=RETRY_AFTER))
         except SessionClosedError:
-            await response.refuse(SESSION_NOT_FOUND)
+            await response.refuse(session_not_found())
         except ClientDisconnectedError:
             logger.debug("a client went away before it was answered")

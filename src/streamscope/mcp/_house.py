@@ -18,7 +18,7 @@ from .._stream import Stream
 from ._listening import ListeningStreams
 from ._options import Options
 from ._seam import Conversation, Exchange
-from ._wire import SESSION_HEADER, SESSION_NOT_FOUND, Headers, RefusedError
+from ._wire import SESSION_HEADER, Headers, RefusedError, session_not_found
 
 
 @final
@@ -107,7 +107,7 @@ class House:
             if self.sessions.reason is not None:
                 # A new session is not to be had here either.
                 raise ManagerClosedError from None
-            raise SESSION_NOT_FOUND from None
+            raise session_not_found() from None
         return guest
 
     async def implicit(self, principal: str | None) -> Session:

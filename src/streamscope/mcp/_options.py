@@ -66,7 +66,7 @@ class Options:
 
     sse_delay: float = attrs.field(default=0.1, validator=_not_negative)
     """Seconds to wait for a request's answer before it is streamed. An answer that comes first, and
-    alone, is sent as JSON. With 0, every answer is streamed. In 2026-07-28, where errors have HTTP
+    alone, is sent as JSON. With 0, every answer of the handshake era is streamed. In 2026-07-28, where errors have HTTP
     statuses of their own, it is `ping_interval` if that is longer."""
 
     ping_interval: float = attrs.field(default=15.0, validator=_seconds)

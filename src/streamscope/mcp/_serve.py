@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -65,30 +66,45 @@ async def serve(
     if stop is None:
         stop = trio.Event()
     config = hypercorn.config.Config()
-    config.bind = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"]
     config.errorlog = logging.getLogger("hypercorn.error")
     # Its default ends a connection after a thousand requests.
     config.keep_alive_max_requests = 2**62
     # The goodbyes have been said by then; what is left are idle connections.
     config.graceful_timeout = 0.5
-    async with StreamableHTTPEndpoint(server, sessions, **options) as endpoint, trio.open_nursery() as nursery:
-        if handle_signals and threading.current_thread() is threading.main_thread():
-            await nursery.start(_heed_signals, stop, nursery.cancel_scope)
+    # Before there is a nursery, which would wrap its errors.
+    with _listen(host, port, config.backlog) as listener:
+        async with StreamableHTTPEndpoint(server, sessions, **options) as endpoint, trio.open_nursery() as nursery:
+            if handle_signals and threading.current_thread() is threading.main_thread():
+                await nursery.start(_heed_signals, stop, nursery.cancel_scope)
 
-        async def stopped() -> None:
-            await stop.wait()
-            await endpoint.close(grace)
+            async def stopped() -> None:
+                await stop.wait()
+                await endpoint.close(grace)
 
-        # Hypercorn's types name a module that is there only beside a WSGI stack.
-        serve_asgi = cast("Callable[..., Awaitable[None]]", hypercorn.trio.serve)  # pyright: ignore[reportUnknownMemberType]
-        await serve_asgi(
-            partial(_at, path, endpoint),
-            config,
-            shutdown_trigger=stopped,
-            task_status=_Listening(path, task_status),
-            mode="asgi",
-        )
-        nursery.cancel_scope.cancel()
+            config.bind = [f"fd://{listener.detach()}"]
+            # Hypercorn's types name a module that is there only beside a WSGI stack.
+            serve_asgi = cast("Callable[..., Awaitable[None]]", hypercorn.trio.serve)  # pyright: ignore[reportUnknownMemberType]
+            await serve_asgi(
+                partial(_at, path, endpoint),
+                config,
+                shutdown_trigger=stopped,
+                task_status=_Listening(path, task_status),
+                mode="asgi",
+            )
+            nursery.cancel_scope.cancel()
+
+
+def _listen(host: str, port: int, backlog: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind((host, port))
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 class _Listening(trio.TaskStatus[list[str]]):

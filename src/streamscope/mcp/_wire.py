@@ -56,8 +56,12 @@ class RefusedError(Exception):
 
 
 RETRY_AFTER: Final = {"retry-after": "5"}
-SESSION_NOT_FOUND: Final = RefusedError(404, "Session not found; send a new initialize request without Mcp-Session-Id")
-"""The answer to whoever names a session that has ended, never was, or is somebody else's."""
+
+
+def session_not_found() -> RefusedError:
+    """Make the answer to whoever names a session that has ended, never was, or is somebody else's."""
+    # Each time anew: an exception keeps the frames through which it was raised.
+    return RefusedError(404, "Session not found; send a new initialize request without Mcp-Session-Id")
 
 
 @final

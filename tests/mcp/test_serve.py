@@ -1,0 +1,181 @@
+"""serve(): a server from its start to a clean stop."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import socket
+import threading
+from functools import partial
+
+import pytest
+import trio
+
+from streamscope import CloseReason, open_session_manager
+from streamscope.mcp import serve
+from tests.mcp.demo import Demo
+from tests.mcp.helpers import PATIENCE, bare_exceptions, call, initialize, peering, request, serving
+from tests.mcp.raw import Connection
+
+
+async def start(nursery, demo, **options):
+    return await nursery.start(partial(serve, demo.server, port=0, **options))
+
+
+async def test_with_sessions_of_its_own():
+    stop = trio.Event()
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            url = await start(nursery, Demo(), stop=stop, handle_signals=False, max_sessions=1)
+            async with peering(url) as peer:
+                await peer.initialize()
+                assert (await peer.post(initialize(), mcp_session_id=None)).status_code == 503
+                stop.set()
+
+
+async def test_sessions_of_the_application_end_with_it():
+    demo = Demo()
+    async with open_session_manager() as sessions, trio.open_nursery() as nursery:
+        stop = trio.Event()
+        url = await start(nursery, demo, sessions=sessions, stop=stop, handle_signals=False)
+        async with peering(url) as peer:
+            await peer.initialize()
+            stop.set()
+            await sessions.wait_closed()
+    assert [closed.reason for closed in sessions.recently_closed()] == [CloseReason.SHUTDOWN]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_stops_it_cleanly(number):
+    demo = Demo()
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            url = await start(nursery, demo)
+            async with peering(url) as peer:
+                await peer.initialize()
+                async with peer.stream("POST", call("wait", {"name": "x"})) as events, peer.listen() as listening:
+                    os.kill(os.getpid(), number)
+                    assert (await events.answer())["error"]["data"] == {"reason": "shutdown"}
+                    assert await listening.rest() == []
+
+
+async def test_a_second_signal_stops_it_at_once(caplog):
+    demo = Demo()
+    started = trio.Event()
+
+    async def stubborn() -> str:
+        started.set()
+        with trio.CancelScope(shield=True, relative_deadline=0.5):
+            await trio.sleep_forever()
+        return "at last"
+
+    demo.server.add_tool(stubborn)
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            url = await start(nursery, demo, grace=math.inf, drain_timeout=0.1)
+            async with peering(url) as peer:
+                await peer.initialize()
+                async with peer.stream("POST", call("stubborn")) as events:
+                    await started.wait()
+                    for _ in range(2):
+                        os.kill(os.getpid(), signal.SIGINT)
+                        await trio.sleep(0.02)
+                    with pytest.raises(Exception, match="closed|reset"):
+                        await events.rest()
+    caplog.clear()
+
+
+async def test_signals_are_left_to_the_application_where_it_says_so():
+    demo = Demo()
+    stop = trio.Event()
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            before = signal.getsignal(signal.SIGTERM)
+            await start(nursery, demo, stop=stop, handle_signals=False)
+            assert signal.getsignal(signal.SIGTERM) is before
+            stop.set()
+
+
+def test_in_another_thread_there_are_no_signals():
+    answers = []
+
+    async def main() -> None:
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                stop = trio.Event()
+                url = await start(nursery, Demo(), stop=stop)
+                async with peering(url) as peer:
+                    await peer.initialize()
+                    answers.append(await peer.ask(request("ping")))
+                stop.set()
+
+    thread = threading.Thread(target=trio.run, args=[main])
+    thread.start()
+    thread.join(PATIENCE)
+    assert "result" in answers[0]
+
+
+async def test_a_port_that_is_taken():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(OSError, match="in use"):
+            await serve(Demo().server, port=taken.getsockname()[1], handle_signals=False)
+
+
+async def test_an_address_that_is_not_ours():
+    with pytest.raises(OSError, match="[Cc]annot assign|not available"):
+        await serve(Demo().server, host="192.0.2.1", port=0, handle_signals=False)
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="needs IPv6 on the loopback device")
+async def test_ipv6():
+    async with serving(Demo().server, host="::1") as served, peering(served.url) as peer:
+        assert served.url.startswith("http://[::1]:")
+        await peer.initialize()
+        assert served.sessions.list_sessions()[0].connection_info.startswith("[::1]:")
+        assert (await peer.post(request("ping"), host="evil.example")).status_code == 421
+
+
+async def test_on_any_address_any_host_is_let_in():
+    async with serving(Demo().server, host="0.0.0.0") as served, peering(served.url) as peer:
+        peer.headers["host"] = "app.example"
+        await peer.initialize()
+
+
+async def test_one_connection_serves_more_than_a_thousand_requests():
+    async with serving(Demo().server) as served, peering(served.url) as peer, Connection.to(peer) as connection:
+        for _ in range(1001):
+            # The cheapest that there is.
+            await connection.send_head("PUT", {})
+            response = await connection.response()
+            assert response.status == 405
+            assert "connection" not in response.headers
+
+
+async def test_idle_connections_do_not_keep_it_from_stopping():
+    async with serving(Demo().server, grace=0.1) as served, peering(served.url) as peer:
+        await peer.initialize()
+        async with Connection.to(peer) as idle, Connection.to(peer) as half:
+            await half.send_head("POST", {"content-length": "100"})
+            await idle.post(request("ping"))
+            await idle.response()
+            served.stop.set()
+            with trio.fail_after(5):
+                await idle.rest()
+                await half.rest()
+
+
+async def test_stopping_before_anybody_came():
+    async with serving(Demo().server) as served:
+        served.stop.set()
