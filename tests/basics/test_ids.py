@@ -37,7 +37,8 @@ def test_text_round_trip(kind, text):
     identifier = kind.parse(text)
     assert str(identifier) == text
     assert f"{identifier}" == text
-    assert repr(identifier) == f"{kind.__name__}({text!r})"
+    shown = text if kind is StreamId else "visi…"  # who knows a session's identifier may use the session
+    assert repr(identifier) == f"{kind.__name__}({shown!r})"
     assert kind.parse(str(identifier)) == identifier
     assert json.loads(json.dumps({"id": str(identifier)})) == {"id": text}
 

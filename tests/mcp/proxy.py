@@ -13,15 +13,17 @@ import trio
 
 @attrs.define
 class Proxy:
-    """Passes bytes on, and cuts each stream of events after as many bytes as it is told.
+    """Passes bytes on, and ends each stream of events after as many chunks as it is told.
 
     Args:
         url: What it stands before.
-        allowance: Tells for each stream how many bytes of it come through.
+        allowance: Tells for each stream how many chunks of it come through.
+        abrupt: Whether the response is cut off, and not ended as if it were over.
     """
 
     url: str
-    allowance: Callable[[], int]
+    allowance: Callable[[], float]
+    abrupt: bool = False
     cuts: int = 0
 
     async def serve(self, client: trio.SocketStream) -> None:
@@ -43,25 +45,39 @@ class Proxy:
             pass
 
     async def _down(self, server: trio.SocketStream, client: trio.SocketStream) -> None:
-        left = None
+        buffer = b""
+        left: float | None = None
         try:
             async for chunk in server:
-                if b"text/event-stream" in chunk:
-                    left = self.allowance() + chunk.index(b"\r\n\r\n")
-                if left is not None and len(chunk) >= left:
-                    await client.send_all(chunk[:left])
-                    self.cuts += 1
-                    return
-                left = None if left is None else left - len(chunk)
-                await client.send_all(chunk)
+                buffer += chunk
+                if left is None and b"text/event-stream" in buffer and b"\r\n\r\n" in buffer:
+                    head, mark, buffer = buffer.partition(b"\r\n\r\n")
+                    await client.send_all(head + mark)
+                    left = self.allowance()
+                if left is None:
+                    await client.send_all(buffer)
+                    buffer = b""
+                while left is not None and b"\r\n" in buffer:
+                    size = buffer.index(b"\r\n") + 2 + int(buffer.partition(b"\r\n")[0], 16) + 2
+                    if len(buffer) < size:
+                        break
+                    if left <= 0:
+                        self.cuts += 1
+                        await client.send_all(b"" if self.abrupt else b"0\r\n\r\n")
+                        return
+                    left = left - 1 if size > 5 else None
+                    await client.send_all(buffer[:size])
+                    buffer = buffer[size:]
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
 
 
 @asynccontextmanager
-async def proxying(url: str, allowance: Callable[[], int]) -> AsyncIterator[tuple[Proxy, str]]:
+async def proxying(
+    url: str, allowance: Callable[[], float], *, abrupt: bool = False
+) -> AsyncIterator[tuple[Proxy, str]]:
     """Run a proxy before a server; give it, and the URL that leads through it."""
-    proxy = Proxy(url, allowance)
+    proxy = Proxy(url, allowance, abrupt)
 
     async def handler(stream: trio.SocketStream) -> None:
         try:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -191,11 +192,9 @@ async def test_a_subscription_that_is_cut_is_lost():
 # Behind a proxy that cuts connections
 
 
-@pytest.mark.parametrize("seed", range(3))
-async def test_it_loses_nothing_behind_a_proxy_that_cuts_connections(seed):
-    randomness = random.Random(seed)
+async def shouting(total: int, allowance: Callable[[], float], *, abrupt: bool) -> tuple[list[float], int]:
+    """Call a tool that reports ``total`` steps, behind a proxy; return what was heard and the number of cuts."""
     demo = Demo()
-    total = 40
 
     async def shout(ctx: Context[Any, Any]) -> str:
         for number in range(total):
@@ -211,9 +210,24 @@ async def test_it_loses_nothing_behind_a_proxy_that_cuts_connections(seed):
 
     async with (
         serving(demo.server, retry=0.001) as served,
-        proxying(served.url, lambda: randomness.randrange(200, 2500)) as (proxy, url),
+        proxying(served.url, allowance, abrupt=abrupt) as (proxy, url),
         connected(url) as client,
     ):
         assert text(await client.call_tool("shout", progress_callback=progress)) == "shouted"
-    assert heard == list(range(total))
-    assert proxy.cuts > 1
+    return heard, proxy.cuts
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_it_loses_nothing_behind_a_proxy_that_ends_its_streams(seed):
+    randomness = random.Random(seed)
+    heard, cuts = await shouting(100, lambda: randomness.randrange(1, 12), abrupt=False)
+    assert heard == list(range(100))
+    assert cuts > 5
+
+
+async def test_it_loses_nothing_when_its_connection_is_cut():
+    # Once: after the second time in a row this client gives up, or begins again where it began the last time.
+    allowances = iter([math.inf, 7])
+    heard, cuts = await shouting(30, lambda: next(allowances, math.inf), abrupt=True)
+    assert heard == list(range(30))
+    assert cuts == 1

@@ -59,8 +59,9 @@ class _Run:
 class StreamableHTTPSessionManager:
     """Takes the place of the SDK's class of this name: change one import.
 
-    It answers in SSE or JSON where the SDK would. What the SDK does not offer (limits, observation, draining) is reached
-    through `sessions`, or by using `StreamableHTTPEndpoint` itself.
+    It answers in SSE or JSON where the SDK would. What the SDK does not offer
+    (limits, observation, draining) is reached through `sessions`, or by using
+    `StreamableHTTPEndpoint` itself.
 
     Args:
         app: The low-level server.
