@@ -5,7 +5,7 @@ The displays draw what they find here, at their own pace.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, final
 
 import attrs
@@ -92,8 +92,9 @@ class Board:
         self.entries: list[Entry] = []
         self.changes: list[Change] = []
         self.names: dict[SessionId, str] = {}
-        self.picture_wanted = trio.Event()
-        """Set at the moment that shows most."""
+        self.painter: Callable[[Board], str] | None = None
+        """What makes a picture of the board, if one is wanted."""
+        self.picture = ""
         self.finished = False
         """Whether there is nothing more to come."""
         self._start = trio.current_time()
@@ -115,10 +116,15 @@ class Board:
         self._note("ok" if outcome.passed else "FAILED", f"{claim.value}{detail}")
         return outcome
 
+    def take_picture(self) -> None:
+        """Make a picture, unless there is one, or none is wanted."""
+        if self.painter is not None and not self.picture:
+            self.picture = self.painter(self)
+
     def finish(self) -> None:
         """Say that there is nothing more to come."""
         self.finished = True
-        self.picture_wanted.set()
+        self.take_picture()
 
     def _note(self, mark: str, text: str) -> None:
         self.entries.append(Entry(mark, text, at=self.elapsed))

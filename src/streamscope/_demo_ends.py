@@ -106,7 +106,6 @@ async def lose_connection(stage: Stage) -> None:
         position = received[-1].event_id
         streams = stage.sessions.streams
         await stage.until(lambda: _sent(stage, position) >= cut + 6 or not streams.is_stream_active(position.stream_id))
-        stage.board.picture_wanted.set()
         stage.board.expect(
             Claim.GOES_ON,
             {
@@ -116,6 +115,7 @@ async def lose_connection(stage: Stage) -> None:
             },
             {"open": True, "readers": 0, "went on": True},
         )
+        stage.board.take_picture()
         await stage.linger(0.6)
         stage.board.begin(f"It comes back, with event {position.seq} as the last that it has")
         with trio.move_on_after(PATIENCE):

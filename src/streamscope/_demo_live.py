@@ -37,7 +37,7 @@ async def show_live(board: Board) -> None:
             await trio.sleep(1 / _FRAMES_PER_SECOND)
 
 
-def picture(board: Board) -> str:
+def paint(board: Board) -> str:
     """Draw the board as an SVG image."""
     width, height = _PICTURE_SIZE
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
@@ -88,11 +88,12 @@ def _head(board: Board) -> RenderableType:
 
 def _tree(rows: list[Row], room: int) -> RenderableType:
     table = Table(box=None, expand=True, padding=(0, 1), header_style="dim", show_edge=False)
-    table.add_column("session / stream", no_wrap=True)
-    table.add_column("what", no_wrap=True)
+    # Where it is narrow, the peers give way.
+    table.add_column("id", no_wrap=True, min_width=12)
+    table.add_column("what", no_wrap=True, min_width=10)
     for name in ("age", "idle", "events"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("reader", no_wrap=True, min_width=9)
+        table.add_column(name, justify="right", no_wrap=True, min_width=6)
+    table.add_column("reader", no_wrap=True, min_width=6)
     table.add_column("peer", no_wrap=True)
     shown = rows if len(rows) <= room else rows[: room - 1]
     for row in shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -71,13 +72,22 @@ def _failures(directory: Path, names: list[str], results: Results) -> Iterator[s
                 what = f"``{case.scenario}`` {case.revision or ''}".strip()
                 checks = ", ".join(f"``{check}``" for check in problems)
                 remark = REMARKS.get((case.suite, case.scenario), "")
-                yield f"* {name}, release {release(directory, case.suite)}, {what}: {checks}. {remark}".rstrip()
+                yield _wrapped(f"* {name}, release {release(directory, case.suite)}, {what}: {checks}. {remark}", "  ")
+
+
+def _wrapped(text: str, indent: str) -> str:
+    return textwrap.fill(text.rstrip(), 110, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def page(directory: Path, names: list[str], results: Results) -> str:
     """Write the page."""
     lines = [*HEAD.format(mcp=version("mcp")).splitlines(), "", *tables(directory, names, results)]
-    lines += ["Excluded", "========", "", *(f"``{check}``\n   {reason}" for check, reason in EXCLUDED.items())]
+    lines += [
+        "Excluded",
+        "========",
+        "",
+        *(f"``{check}``\n{_wrapped(f'   {reason}', '   ')}" for check, reason in EXCLUDED.items()),
+    ]
     if failures := list(_failures(directory, names, results)):
         lines += ["", "Failed", "======", "", *failures]
     return "\n".join(lines) + "\n"

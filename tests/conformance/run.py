@@ -9,7 +9,6 @@ pass fails the run, but for the checks in `suite.EXCLUDED`, each with its reason
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -47,9 +46,8 @@ async def start(name: str, directory: Path) -> tuple[trio.Process, str]:
     assert process.stdout is not None
     said = b""
     with trio.move_on_after(TIME_LIMIT):
-        while b"\n" not in said and (chunk := await process.stdout.receive_some()):
-            said += chunk
-    if b"\n" not in said:
+        said = await process.stdout.receive_some()
+    if not said.endswith(b"\n"):
         process.kill()
         sys.exit(f"The server ({name}) did not start; {log} may say why.")
     return process, said.decode().strip()
@@ -59,12 +57,9 @@ async def run_batch(directory: Path, batch: Batch, url: str, tell: Tell) -> None
     """Run scenarios against a server, and tell of each as soon as it is over."""
     cases = {case.scenario: case for case in batch.cases}
     with tempfile.TemporaryDirectory() as results:
-        command = [NODE, program(directory, batch.cases[0].suite), "server", "--url", url, *batch.options]
-        # A third of the time would go into compiling it.
-        environment = {**os.environ, "NODE_COMPILE_CACHE": str(directory / "compiled")}
-        process = await trio.lowlevel.open_process(
-            [*command, "--output-dir", results], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
+        command: list[str | Path] = [NODE, program(directory, batch.cases[0].suite), "server", "--url", url]
+        command += [*batch.options, "--output-dir", results]
+        process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         assert process.stdout is not None
         said = b""
         try:
@@ -108,16 +103,18 @@ async def run(
         for batch in batches:
             await run_batch(directory, batch, url, tell)
 
+    urls: dict[str, str] = {}
     try:
+        for name in names:
+            process, urls[name] = await start(name, directory)
+            processes.append(process)
         async with trio.open_nursery() as nursery:
             for name in names:
-                process, url = await start(name, directory)
-                processes.append(process)
-                nursery.start_soon(run_all, name, url)
+                nursery.start_soon(run_all, name, urls[name])
     finally:
-        with trio.move_on_after(TIME_LIMIT, shield=True):
-            for process in processes:
-                process.terminate()
+        for process in processes:
+            process.terminate()
+            with trio.move_on_after(TIME_LIMIT, shield=True):
                 await process.wait()
     return results
 

@@ -461,6 +461,12 @@ class Comparison:
             events=sum(len(stream.events) for stream in model.kept),
             bytes=model.size,
         )
+        # Nothing of what was forgotten stays in an index.
+        open_with_events = [
+            stream for stream in model.by_append if stream.kept and stream.events and stream.finished_at is None
+        ]
+        assert list(self.log._by_append) == [stream.handle for stream in open_with_events]
+        assert set(self.log._sessions) == {stream.session_id for stream in model.kept}
 
 
 def play(options: dict[str, Any], story: list[tuple[Any, ...]]) -> None:

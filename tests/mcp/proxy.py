@@ -17,12 +17,12 @@ class Proxy:
 
     Args:
         url: What it stands before.
-        allowance: Tells for each stream how many chunks of it come through.
+        allowance: Tells for each stream how many chunks of it come through, given how many were ended before.
         abrupt: Whether the response is cut off, and not ended as if it were over.
     """
 
     url: str
-    allowance: Callable[[], float]
+    allowance: Callable[[int], float]
     abrupt: bool = False
     cuts: int = 0
 
@@ -53,7 +53,7 @@ class Proxy:
                 if left is None and b"text/event-stream" in buffer and b"\r\n\r\n" in buffer:
                     head, mark, buffer = buffer.partition(b"\r\n\r\n")
                     await client.send_all(head + mark)
-                    left = self.allowance()
+                    left = self.allowance(self.cuts)
                 if left is None:
                     await client.send_all(buffer)
                     buffer = b""
@@ -74,7 +74,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxying(
-    url: str, allowance: Callable[[], float], *, abrupt: bool = False
+    url: str, allowance: Callable[[int], float], *, abrupt: bool = False
 ) -> AsyncIterator[tuple[Proxy, str]]:
     """Run a proxy before a server; give it, and the URL that leads through it."""
     proxy = Proxy(url, allowance, abrupt)

@@ -138,6 +138,28 @@ def test_further_origins_are_compared_whole(origin, expected):
     assert status(OURS, "app.example", origin) == expected
 
 
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("http://front.example", 200),
+        ("http://front.example:80", 200),
+        ("http://front.example:65535", 200),
+        ("https://front.example:80", 403),
+        ("http://front.example:*", 200),
+        ("http://front.example:80.evil.example", 403),
+        ("http://front.example:80:80", 403),
+        ("http://front.example.evil.example:80", 403),
+        ("http://x.front.example:80", 403),
+        ("http://front.example:", 403),
+        ("http://front.example:x", 403),
+        (":80", 403),
+    ],
+)
+def test_an_origin_may_be_let_in_on_any_port(origin, expected):
+    policy = HostPolicy(frozenset({"app.example"}), frozenset({"http://front.example:*"}))
+    assert status(policy, "app.example", origin) == expected
+
+
 def test_any_host_where_none_is_given():
     for host in [*TRICKS, None]:
         assert status(HostPolicy(), host, "http://evil.example") == 200

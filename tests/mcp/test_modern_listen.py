@@ -84,19 +84,20 @@ async def test_a_client_that_goes_away_ends_it():
 
 @pytest.mark.parametrize("count", [1, 5])
 async def test_a_server_that_stops_ends_it_with_its_result(count):
-    async with served_peer() as (served, peer):
-        async with AsyncExitStack() as stack:
-            listeners = [
-                await stack.enter_async_context(listening(peer, number, toolsListChanged=True))
-                for number in range(count)
-            ]
-            served.stop.set()
-            for number, events in enumerate(listeners):
-                (body,) = await events.rest()
-                assert body["id"] == number
-                assert body["result"]["resultType"] == "complete"
-                assert body["result"]["_meta"][ID] == number
-                assert body["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "demo"
+    async with (
+        served_peer() as (served, peer),
+        AsyncExitStack() as stack,
+    ):
+        listeners = [
+            await stack.enter_async_context(listening(peer, number, toolsListChanged=True)) for number in range(count)
+        ]
+        served.stop.set()
+        for number, events in enumerate(listeners):
+            (body,) = await events.rest()
+            assert body["id"] == number
+            assert body["result"]["resultType"] == "complete"
+            assert body["result"]["_meta"][ID] == number
+            assert body["result"]["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "demo"
 
 
 async def test_an_operator_who_ends_it_is_an_error():

@@ -187,11 +187,14 @@ async def test_an_endpoint_that_stops_ends_its_sessions_before_its_lifespan():
 
     async with open_session_manager() as sessions:
         server = Server("s", lifespan=lifespan, on_list_tools=hang)
-        async with StreamableHTTPEndpoint(server, sessions) as endpoint:
-            async with hosting(no_lifespan(endpoint)) as url, peering(url) as peer:
-                await peer.initialize()
-                async with peer.stream("POST", request("tools/list")) as stream:
-                    await stream.frame()
+        async with (
+            StreamableHTTPEndpoint(server, sessions) as endpoint,
+            hosting(no_lifespan(endpoint)) as url,
+            peering(url) as peer,
+        ):
+            await peer.initialize()
+            async with peer.stream("POST", request("tools/list")) as stream:
+                await stream.frame()
         assert events == ["called", "cancelled", "lifespan"]
         assert sessions.list_sessions() == []
         assert [closed.reason for closed in sessions.recently_closed()] == [CloseReason.SHUTDOWN]
@@ -216,11 +219,10 @@ async def test_an_endpoint_that_stops_ends_its_sessions_before_its_lifespan():
         ("max_sessions", [0, -1, 1.5]),
     ],
 )
-async def test_what_is_out_of_range(name, values):
+def test_what_is_out_of_range(name, values):
     for value in values:
         with pytest.raises(ValueError, match=f"^{name} must be"):
-            async with StreamableHTTPEndpoint(Demo().server, **{name: value}):
-                pass
+            StreamableHTTPEndpoint(Server("s"), **{name: value})
 
 
 def test_what_is_no_option():

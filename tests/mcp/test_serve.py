@@ -15,7 +15,7 @@ import trio
 from streamscope import CloseReason, open_session_manager
 from streamscope.mcp import serve
 from tests.mcp.demo import Demo
-from tests.mcp.helpers import PATIENCE, bare_exceptions, call, initialize, peering, request, serving
+from tests.mcp.helpers import PATIENCE, call, initialize, peering, request, serving
 from tests.mcp.raw import Connection
 
 
@@ -81,7 +81,7 @@ async def test_a_second_signal_stops_it_at_once(caplog):
                     for _ in range(2):
                         os.kill(os.getpid(), signal.SIGINT)
                         await trio.sleep(0.02)
-                    with pytest.raises(Exception, match="closed|reset"):
+                    with pytest.raises(Exception, match=r"closed|reset"):
                         await events.rest()
     caplog.clear()
 
@@ -125,7 +125,7 @@ async def test_a_port_that_is_taken():
 
 
 async def test_an_address_that_is_not_ours():
-    with pytest.raises(OSError, match="[Cc]annot assign|not available"):
+    with pytest.raises(OSError, match=r"[Cc]annot assign|not available"):
         await serve(Demo().server, host="192.0.2.1", port=0, handle_signals=False)
 
 

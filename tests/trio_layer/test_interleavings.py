@@ -186,14 +186,16 @@ class Exit:
 
     def check(self, came_out: BaseException | None) -> None:
         """Check what came out of the block, given what came out of its body."""
-        errors = [leaf for leaf in leaves(self.exc) if not isinstance(leaf, trio.Cancelled)]
-        caught = self.own and not self.outside and len(errors) < len(leaves(self.exc))
-        if not caught:
+        came_in = leaves(self.exc)
+        errors = [leaf for leaf in came_in if not isinstance(leaf, trio.Cancelled)]
+        if self.outside or not self.own:
             # An outer cancellation wins and is never masked, and an error is what it was.
             assert came_out is self.exc
         elif errors:
+            # What is left when the block's own cancellations are taken out.
             assert leaves(came_out) == errors
-        elif self.closed is None:
+            assert isinstance(came_out, BaseExceptionGroup) == isinstance(self.exc, BaseExceptionGroup)
+        elif self.closed is None or not came_in:
             assert came_out is None
         else:
             assert type(came_out) is SessionClosedError

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, final
 
 import attrs
 
-from .._limits import LimitOptions
+from .._limits import LimitOptions, Limits
 from .._util import check_count, check_seconds
 from ._seam import principal_of
 from ._wire import HostPolicy
@@ -112,4 +112,7 @@ def split(options: EndpointOptions) -> tuple[Options, LimitOptions]:
     names = LimitOptions.__annotations__
     limits = {name: value for name, value in options.items() if name in names}
     own: Any = {name: value for name, value in options.items() if name not in names}
-    return Options(**own), LimitOptions(**limits)  # type: ignore[typeddict-item]  # just told apart
+    told_apart = LimitOptions(**limits)  # type: ignore[typeddict-item]  # just told apart
+    # Says now what is out of range, and not when a session manager is made of it.
+    Limits(**told_apart)
+    return Options(**own), told_apart

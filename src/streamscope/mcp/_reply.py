@@ -74,7 +74,8 @@ class Reply:
         """Receive as much as decides how it is sent, and tell whether that came in time."""
         with trio.move_on_after(seconds):
             try:
-                while not reader.finished and (self.batch or not events):
+                events += await reader.receive_some()
+                while self.batch and not reader.finished:
                     events += await reader.receive_some()
             except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
                 pass

@@ -141,12 +141,14 @@ class Response:
         Raises:
             ClientDisconnectedError: It has gone away.
         """
+        gone = True
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             await async_fn()
+            gone = False
             nursery.cancel_scope.cancel()
-            return
-        raise ClientDisconnectedError
+        if gone:
+            raise ClientDisconnectedError
 
     @staticmethod
     def _frames(reader: EventReader, events: list[Event], *, resumable: bool) -> bytes:

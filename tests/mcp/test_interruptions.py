@@ -1,0 +1,164 @@
+"""Whatever ends at whatever moment: each HTTP request has one whole response, and nothing is left over."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from streamscope import CloseReason, open_session_manager
+from streamscope.mcp import StreamableHTTPEndpoint
+from tests.mcp.demo import Demo
+from tests.mcp.helpers import BOTH, PATIENCE, answer, call, envelope, initialize, notification, request
+
+STEPS = 25
+
+
+@attrs.define
+class Exchange:
+    """One HTTP request, as an ASGI server would bring it: no sockets, so that each step is the scheduler's."""
+
+    method: str
+    message: Any = None
+    headers: dict[str, str] = attrs.Factory(dict)
+    gone: trio.Event = attrs.Factory(trio.Event)
+    sent: list[dict[str, Any]] = attrs.Factory(list)
+    received: bool = False
+
+    async def run(self, app: Any) -> None:
+        fields = {"accept": BOTH, "content-type": "application/json", **self.headers}
+        raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
+        await app({"type": "http", "method": self.method, "headers": raw, "path": "/"}, self.receive, self.send)
+
+    async def receive(self) -> dict[str, Any]:
+        await trio.lowlevel.checkpoint()
+        if self.received:
+            await self.gone.wait()
+            return {"type": "http.disconnect"}
+        self.received = True
+        return {"type": "http.request", "body": b"" if self.message is None else json.dumps(self.message).encode()}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        await trio.lowlevel.checkpoint()
+        self.sent.append(message)
+
+    def check(self) -> int:
+        """Check that the response is one, and whole; return its status."""
+        kinds = [message["type"] for message in self.sent]
+        assert kinds == ["http.response.start"] + ["http.response.body"] * (len(kinds) - 1)
+        assert [message["more_body"] for message in self.sent[1:]] == [True] * (len(kinds) - 2) + [False]
+        status: int = self.sent[0]["status"]
+        return status
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.sent[1:])
+
+    @property
+    def session_id(self) -> str:
+        return dict(self.sent[0]["headers"])[b"mcp-session-id"].decode()
+
+
+@asynccontextmanager
+async def running(**options):
+    """Run an endpoint without a server, with one session open."""
+    demo = Demo()
+    with trio.fail_after(PATIENCE):
+        async with open_session_manager() as sessions, StreamableHTTPEndpoint(demo.server, sessions, **options) as app:
+            opening = Exchange("POST", initialize())
+            await opening.run(app)
+            yield demo, app, sessions, {"mcp_session_id": opening.session_id}
+
+
+async def steps(count: int) -> None:
+    for _ in range(count):
+        await trio.lowlevel.checkpoint()
+
+
+def make(what: str, session: dict[str, str]) -> Exchange:
+    message, headers = envelope("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}})
+    listening, listen_headers = envelope("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+    return {
+        "initialize": Exchange("POST", initialize()),
+        "call": Exchange("POST", call("add", {"a": 1, "b": 2}), session),
+        "count": Exchange("POST", call("count", {"n": 5}), session),
+        "notification": Exchange("POST", notification("notifications/roots/list_changed"), session),
+        "answer": Exchange("POST", answer(1, {}), session),
+        "get": Exchange("GET", None, session),
+        "delete": Exchange("DELETE", None, session),
+        "modern": Exchange("POST", message, headers),
+        "listen": Exchange("POST", listening, listen_headers),
+    }[what]
+
+
+KINDS = ["initialize", "call", "count", "notification", "answer", "get", "delete", "modern", "listen"]
+
+
+@pytest.mark.parametrize("what", KINDS)
+@pytest.mark.parametrize("delay", [0, 20])
+async def test_the_server_stops_at_any_step(what, delay):
+    for step in range(STEPS):
+        async with running(sse_delay=delay) as (_, app, sessions, session), trio.open_nursery() as nursery:
+            exchange = make(what, session)
+            nursery.start_soon(exchange.run, app)
+            await steps(step)
+            sessions.close(CloseReason.SHUTDOWN)
+            await sessions.wait_closed()
+        assert exchange.check() in {200, 202, 204, 404, 503}, step
+        assert sessions.streams.list_streams() == []
+
+
+@pytest.mark.parametrize("what", [kind for kind in KINDS if kind != "initialize"])
+@pytest.mark.parametrize("delay", [0, 20])
+async def test_all_sessions_end_at_any_step(what, delay):
+    for step in range(STEPS):
+        async with running(sse_delay=delay) as (_, app, sessions, session), trio.open_nursery() as nursery:
+            exchange = make(what, session)
+            nursery.start_soon(exchange.run, app)
+            await steps(step)
+            for open_session in sessions.list_sessions():
+                owner = open_session.principal
+                sessions.get_session(open_session.session_id, principal=owner).close(CloseReason.KILLED)
+            await steps(STEPS)
+            # A subscription may have found a new session, as it should.
+            exchange.gone.set()
+        if what in {"modern", "listen"}:
+            assert exchange.check() == 200, (step, exchange.body)
+        else:
+            assert exchange.check() in {200, 202, 404}, step
+        assert sessions.streams.list_streams() == []
+
+
+@pytest.mark.parametrize("what", KINDS)
+@pytest.mark.parametrize("delay", [0, 20])
+async def test_the_client_goes_away_at_any_step(what, delay):
+    for step in range(STEPS):
+        async with running(sse_delay=delay) as (_, app, sessions, session), trio.open_nursery() as nursery:
+            exchange = make(what, session)
+            nursery.start_soon(exchange.run, app)
+            await steps(step)
+            exchange.gone.set()
+            await steps(STEPS)
+            # What belongs to a session is still there to be resumed; nothing of the others runs on.
+            assert {stream.kind for stream in sessions.streams.list_streams()} <= {"get"}
+            pinging = Exchange("POST", request("ping"), session)
+            await pinging.run(app)
+            assert pinging.check() == (404 if what == "delete" else 200)
+
+
+@pytest.mark.parametrize("what", KINDS)
+async def test_the_request_is_cancelled_at_any_step(what):
+    for step in range(STEPS):
+        async with running(sse_delay=0) as (_, app, sessions, session), trio.open_nursery() as nursery:
+            async with trio.open_nursery() as inner:
+                inner.start_soon(make(what, session).run, app)
+                await steps(step)
+                # As a server does that closes its connections.
+                inner.cancel_scope.cancel()
+            await steps(STEPS)
+            assert {stream.kind for stream in sessions.streams.list_streams()} <= {"get"}
+            nursery.cancel_scope.cancel()
