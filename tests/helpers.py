@@ -26,14 +26,14 @@ from streamscope import (
     StreamManager,
     StreamOpened,
 )
-from streamscope.abc import Batch, EventLog, Instrument, StreamLog
 from streamscope._statistics import EventLogStatistics
+from streamscope.abc import Batch, EventLog, Instrument, StreamLog
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Change)
 
 
-class Boom(Exception):
+class Boom(Exception):  # noqa: N818 - what a stranger raises
     """What bodies raise in tests. No code of ours may catch it and keep it to itself."""
 
 

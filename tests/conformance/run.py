@@ -44,7 +44,7 @@ async def start(name: str, directory: Path) -> tuple[trio.Process, str]:
         command = [sys.executable, "-W", "ignore", "-m", *SERVERS[name]]
         process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=stderr)
     assert process.stdout is not None
-    said = b""
+    said: bytes | bytearray = b""
     with trio.move_on_after(TIME_LIMIT):
         said = await process.stdout.receive_some()
     if not said.endswith(b"\n"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any, Literal
 
 import mcp_types as types
@@ -41,9 +42,17 @@ class Demo:
         self.ended: dict[str, str] = {}
         self.over: defaultdict[str, trio.Event] = defaultdict(trio.Event)
         self.lines, self._lines = trio.open_memory_channel[int](1000)
-        for tool in (self.add, self.count, self.wait, self.speak, self.log, self.fail, self.whisper):
-            self.server.add_tool(tool)
-        for tool in (self.sample, self.elicit, self.roots, self.ping, self.ask, self.leave, self.change):
+        tools: list[Callable[..., Any]] = [
+            self.add,
+            self.count,
+            self.wait,
+            self.speak,
+            self.log,
+            self.fail,
+            self.whisper,
+        ]
+        tools += [self.sample, self.elicit, self.roots, self.ping, self.ask, self.leave, self.change]
+        for tool in tools:
             self.server.add_tool(tool)
 
     @staticmethod

@@ -24,6 +24,8 @@ class Parser:
 
     def __init__(self) -> None:
         self.comments: list[str] = []
+        self.frames: list[Frame] = []
+        """What `feed` has completed, for those who collect it here."""
         self.unknown: list[str] = []
         """Lines whose field the standard does not know."""
         self._buffer = b""

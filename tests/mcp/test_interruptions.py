@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import attrs
 import pytest
 import trio
 
-from streamscope import CloseReason, open_session_manager
+from streamscope import CloseReason, UnknownSessionError, open_session_manager
 from streamscope.mcp import StreamableHTTPEndpoint
 from tests.mcp.demo import Demo
-from tests.mcp.helpers import BOTH, PATIENCE, answer, call, envelope, initialize, notification, request
+from tests.mcp.helpers import BOTH, PATIENCE, answer, bare_exceptions, call, envelope, initialize, notification, request
 
 STEPS = 25
+SERVER = Demo().server
 
 
 @attrs.define
@@ -66,12 +67,11 @@ class Exchange:
 @asynccontextmanager
 async def running(**options):
     """Run an endpoint without a server, with one session open."""
-    demo = Demo()
-    with trio.fail_after(PATIENCE):
-        async with open_session_manager() as sessions, StreamableHTTPEndpoint(demo.server, sessions, **options) as app:
+    with trio.fail_after(PATIENCE), bare_exceptions():
+        async with open_session_manager() as sessions, StreamableHTTPEndpoint(SERVER, sessions, **options) as app:
             opening = Exchange("POST", initialize())
             await opening.run(app)
-            yield demo, app, sessions, {"mcp_session_id": opening.session_id}
+            yield app, sessions, {"mcp_session_id": opening.session_id}
 
 
 async def steps(count: int) -> None:
@@ -80,11 +80,12 @@ async def steps(count: int) -> None:
 
 
 def make(what: str, session: dict[str, str]) -> Exchange:
-    message, headers = envelope("tools/call", {"name": "add", "arguments": {"a": 1, "b": 2}})
+    # No tool that runs in a thread, which would take as long as it likes.
+    message, headers = envelope("tools/call", {"name": "log", "arguments": {"text": "x"}})
     listening, listen_headers = envelope("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
     return {
         "initialize": Exchange("POST", initialize()),
-        "call": Exchange("POST", call("add", {"a": 1, "b": 2}), session),
+        "call": Exchange("POST", call("whisper", {"texts": []}), session),
         "count": Exchange("POST", call("count", {"n": 5}), session),
         "notification": Exchange("POST", notification("notifications/roots/list_changed"), session),
         "answer": Exchange("POST", answer(1, {}), session),
@@ -102,7 +103,7 @@ KINDS = ["initialize", "call", "count", "notification", "answer", "get", "delete
 @pytest.mark.parametrize("delay", [0, 20])
 async def test_the_server_stops_at_any_step(what, delay):
     for step in range(STEPS):
-        async with running(sse_delay=delay) as (_, app, sessions, session), trio.open_nursery() as nursery:
+        async with running(sse_delay=delay) as (app, sessions, session), trio.open_nursery() as nursery:
             exchange = make(what, session)
             nursery.start_soon(exchange.run, app)
             await steps(step)
@@ -116,28 +117,27 @@ async def test_the_server_stops_at_any_step(what, delay):
 @pytest.mark.parametrize("delay", [0, 20])
 async def test_all_sessions_end_at_any_step(what, delay):
     for step in range(STEPS):
-        async with running(sse_delay=delay) as (_, app, sessions, session), trio.open_nursery() as nursery:
+        async with running(sse_delay=delay) as (app, sessions, session), trio.open_nursery() as nursery:
             exchange = make(what, session)
             nursery.start_soon(exchange.run, app)
             await steps(step)
-            for open_session in sessions.list_sessions():
-                owner = open_session.principal
-                sessions.get_session(open_session.session_id, principal=owner).close(CloseReason.KILLED)
+            for listed in sessions.list_sessions():
+                with suppress(UnknownSessionError):
+                    sessions.get_session(listed.session_id).close(CloseReason.KILLED)
             await steps(STEPS)
-            # A subscription may have found a new session, as it should.
+            if what in {"modern", "listen"}:
+                # Who does not know of the session is not told of its end; a subscription may go on in a new one.
+                assert exchange.sent[0]["status"] == 200
+            if what != "listen" or not sessions.streams.list_streams():
+                assert exchange.check() in {200, 202, 404}, step
             exchange.gone.set()
-        if what in {"modern", "listen"}:
-            assert exchange.check() == 200, (step, exchange.body)
-        else:
-            assert exchange.check() in {200, 202, 404}, step
-        assert sessions.streams.list_streams() == []
 
 
 @pytest.mark.parametrize("what", KINDS)
 @pytest.mark.parametrize("delay", [0, 20])
 async def test_the_client_goes_away_at_any_step(what, delay):
     for step in range(STEPS):
-        async with running(sse_delay=delay) as (_, app, sessions, session), trio.open_nursery() as nursery:
+        async with running(sse_delay=delay) as (app, sessions, session), trio.open_nursery() as nursery:
             exchange = make(what, session)
             nursery.start_soon(exchange.run, app)
             await steps(step)
@@ -153,7 +153,7 @@ async def test_the_client_goes_away_at_any_step(what, delay):
 @pytest.mark.parametrize("what", KINDS)
 async def test_the_request_is_cancelled_at_any_step(what):
     for step in range(STEPS):
-        async with running(sse_delay=0) as (_, app, sessions, session), trio.open_nursery() as nursery:
+        async with running(sse_delay=0) as (app, sessions, session), trio.open_nursery() as nursery:
             async with trio.open_nursery() as inner:
                 inner.start_soon(make(what, session).run, app)
                 await steps(step)

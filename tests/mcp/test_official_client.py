@@ -56,8 +56,8 @@ async def test_list_call_and_progress(mode, options):
         assert (await client.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": 3}
         heard = []
 
-        async def progress(done: float, total: float | None, message: str | None) -> None:
-            heard.append((done, total, message))
+        async def progress(progress: float, total: float | None, message: str | None) -> None:
+            heard.append((progress, total, message))
 
         assert text(await client.call_tool("count", {"n": 5}, progress_callback=progress)) == "counted"
         expected = [] if "json_response" in options else [(n, 5, f"step {n}") for n in range(1, 6)]
@@ -209,8 +209,8 @@ async def shouting(total: int, allowance: Callable[[int], float], *, abrupt: boo
     demo.server.add_tool(shout)
     heard: list[float] = []
 
-    async def progress(done: float, total: float | None, message: str | None) -> None:
-        heard.append(done)
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(progress)
 
     async with (
         serving(demo.server, retry=0.001) as served,

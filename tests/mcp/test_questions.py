@@ -9,7 +9,7 @@ import pytest
 from tests.mcp.demo import Demo
 from tests.mcp.helpers import answer, call, notification, request, talking
 
-CAPABILITIES = {"sampling": {}, "elicitation": {}, "roots": {}}
+CAPABILITIES: dict[str, dict[str, object]] = {"sampling": {}, "elicitation": {}, "roots": {}}
 
 
 @asynccontextmanager

@@ -19,7 +19,6 @@ messages = st.builds(_jsonrpc.notification, nasty, st.dictionaries(nasty, nasty,
 
 def parse(written: bytes, step: int | None = None) -> Parser:
     parser = Parser()
-    parser.frames = []
     for start in range(0, len(written), step or max(1, len(written))):
         parser.frames += parser.feed(written[start : start + (step or len(written))])
     return parser

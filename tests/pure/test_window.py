@@ -55,6 +55,12 @@ def test_against_a_plain_list(first, steps, data):
         assert [(event.seq, event.data) for event in window.after(after, limit)] == expected
 
 
+def test_a_new_window_is_empty_and_goes_on():
+    window = EventWindow()
+    assert (len(window), window.first, window.last, window.size, window.finished) == (0, 1, 0, 0, False)
+    assert window.after(0, 10) == []
+
+
 @given(st.integers(0, 200))
 def test_the_oldest_of_an_empty_window_cannot_be_dropped(count):
     window = EventWindow()

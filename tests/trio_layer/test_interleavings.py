@@ -20,7 +20,8 @@ from contextlib import contextmanager, nullcontext
 
 import attrs
 import trio
-from hypothesis import event, given, settings, strategies as st
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 
 from streamscope import (
     CloseReason,
@@ -49,7 +50,6 @@ from streamscope import (
 from tests.helpers import (
     Boom,
     Recorder,
-    cancelled_from_outside,
     check_nothing_left,
     closing,
     leaves,
@@ -392,9 +392,7 @@ class InStream(Step):
         leaving: Exit | None = None
         came_out: BaseException | None = None
         try:
-            async with session.open_stream(
-                holds_session=self.holds_session, idle_timeout=self.idle_timeout
-            ) as stream:
+            async with session.open_stream(holds_session=self.holds_session, idle_timeout=self.idle_timeout) as stream:
                 with here.world.in_stream(session, stream) as leaving:
                     await Here(here.world, stream).take(self.steps)
         except BaseException as exc:
@@ -731,7 +729,9 @@ _SIMPLE: st.SearchStrategy[Step] = st.one_of(
     st.builds(StartSession, st.none()),
     # One in so many programs stops the manager before its end.
     st.builds(lambda step, rare: step if rare == 0 else Pause(1), st.builds(CloseManager, _REASONS), st.integers(0, 5)),
-    st.builds(lambda step, rare: step if rare == 0 else Pause(1), st.builds(Drain, _SECONDS, _SECONDS), st.integers(0, 5)),
+    st.builds(
+        lambda step, rare: step if rare == 0 else Pause(1), st.builds(Drain, _SECONDS, _SECONDS), st.integers(0, 5)
+    ),
 )
 
 
@@ -839,8 +839,9 @@ def test_whatever_happens_in_whatever_order(program: Program, scheduling: object
 
 
 async def perform(program: Program, recorder: Recorder, guard: Guard) -> World:
-    async with trio.open_nursery() as nursery:
-        async with open_session_manager(
+    async with (
+        trio.open_nursery() as nursery,
+        open_session_manager(
             log=MemoryEventLog(resume_window=math.inf),
             instruments=(recorder,),
             idle_timeout=program.idle_timeout,
@@ -848,17 +849,18 @@ async def perform(program: Program, recorder: Recorder, guard: Guard) -> World:
             drain_timeout=program.drain_timeout,
             max_sessions=program.max_sessions,
             max_streams_per_session=program.max_streams,
-        ) as sessions:
-            world = World(sessions, actors=[trio.CancelScope() for _ in program.actors])
-            # The steps name sessions by number, so there must be one.
-            await StartSession(None).take(Here(world))
-            guard.world = world
-            async with trio.open_nursery() as inner:
-                for number, steps in enumerate(program.actors):
-                    (inner if program.leave_after is None else nursery).start_soon(act, world, number, steps)
-            if program.leave_after is not None:
-                await trio.sleep(program.leave_after)
-            world.end_all(sessions._reason or CloseReason.SHUTDOWN)
+        ) as sessions,
+    ):
+        world = World(sessions, actors=[trio.CancelScope() for _ in program.actors])
+        # The steps name sessions by number, so there must be one.
+        await StartSession(None).take(Here(world))
+        guard.world = world
+        async with trio.open_nursery() as inner:
+            for number, steps in enumerate(program.actors):
+                (inner if program.leave_after is None else nursery).start_soon(act, world, number, steps)
+        if program.leave_after is not None:
+            await trio.sleep(program.leave_after)
+        world.end_all(sessions._reason or CloseReason.SHUTDOWN)
     return world
 
 

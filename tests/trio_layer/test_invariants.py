@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.lowlevel
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from streamscope import (
@@ -172,7 +173,7 @@ async def test_a_streams_end_hurts_neither_its_session_nor_its_siblings(
     async def fail(stream: Stream) -> None:
         raise Boom
 
-    async with a_session_and_a_task() as (sessions, session, _):
+    async with a_session_and_a_task() as (_, session, _):
         sibling = await session.start_stream(serve, 10)
         await session.start_stream(fail)
         await session.start_stream(serve, 1)
@@ -390,7 +391,7 @@ async def test_whoever_reads_a_stream_sees_its_end_whatever_ended_it(
 
 async def stream_ended(stream: Stream) -> None:
     while not stream.log.finished:
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
 
 
 # 7. What is not yours does not exist.
@@ -550,7 +551,7 @@ async def test_entries_are_checkpoints_also_when_they_refuse(autojump_clock: Moc
             session.open_reader(stream.id, after=1).__aenter__,
             sessions.streams.open_stream(SessionId.new()).__aenter__,
         ):
-            with assert_checkpoints(), pytest.raises(Exception, match="."):
+            with assert_checkpoints(), pytest.raises(Exception, match=r"."):
                 await attempt()
         await reader_opening.__aexit__(None, None, None)
         await stream_opening.__aexit__(None, None, None)

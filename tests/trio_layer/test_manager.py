@@ -105,9 +105,8 @@ async def test_a_name_can_be_used_by_one_session_at_a_time() -> None:
 
 
 async def test_names_that_are_made_up_differ() -> None:
-    async with open_session_manager() as sessions:
-        async with sessions.open_session() as one, sessions.open_session() as two:
-            assert one.id != two.id
+    async with open_session_manager() as sessions, sessions.open_session() as one, sessions.open_session() as two:
+        assert one.id != two.id
 
 
 async def test_limits_on_sessions() -> None:
@@ -171,22 +170,22 @@ async def test_what_is_not_yours_does_not_exist() -> None:
 
 
 async def test_listing_by_principal() -> None:
-    async with open_session_manager() as sessions:
-        async with (
-            sessions.open_session(principal="alice") as one,
-            sessions.open_session(principal="bob") as two,
-            sessions.open_session(principal="alice") as three,
-            sessions.open_session() as four,
-        ):
+    async with (
+        open_session_manager() as sessions,
+        sessions.open_session(principal="alice") as one,
+        sessions.open_session(principal="bob") as two,
+        sessions.open_session(principal="alice") as three,
+        sessions.open_session() as four,
+    ):
 
-            def ids(principal: str | None = None) -> list[SessionId]:
-                return [metadata.session_id for metadata in sessions.list_sessions(principal=principal)]
+        def ids(principal: str | None = None) -> list[SessionId]:
+            return [metadata.session_id for metadata in sessions.list_sessions(principal=principal)]
 
-            assert ids() == [one.id, two.id, three.id, four.id]
-            assert ids("alice") == [one.id, three.id]
-            assert ids("bob") == [two.id]
-            assert ids("carol") == []
-            assert await trio.to_thread.run_sync(ids, "alice") == [one.id, three.id]
+        assert ids() == [one.id, two.id, three.id, four.id]
+        assert ids("alice") == [one.id, three.id]
+        assert ids("bob") == [two.id]
+        assert ids("carol") == []
+        assert await trio.to_thread.run_sync(ids, "alice") == [one.id, three.id]
 
 
 async def test_statistics_and_the_recently_closed() -> None:
@@ -206,7 +205,10 @@ async def test_statistics_and_the_recently_closed() -> None:
                 assert (statistics.streams.sent_events, statistics.streams.sent_bytes) == (1, 3)
                 closed.close(CloseReason.EVICTED)
         assert sessions.statistics().closed_sessions == {CloseReason.COMPLETED: 1, CloseReason.EVICTED: 1}
-        assert [(change.session.session_id, change.session.principal, change.reason) for change in sessions.recently_closed()] == [
+        assert [
+            (change.session.session_id, change.session.principal, change.reason)
+            for change in sessions.recently_closed()
+        ] == [
             (closed.id, None, CloseReason.EVICTED),
             (session.id, "alice", CloseReason.COMPLETED),
         ]
@@ -405,13 +407,12 @@ async def test_a_watcher_sees_the_end_when_the_last_session_has_ended(autojump_c
 
     seen: list[type[Change]] = []
     done: list[int] = []
-    async with trio.open_nursery() as nursery:
-        async with open_session_manager() as sessions:
-            watcher = sessions.watch()
-            nursery.start_soon(watch)
-            session = await sessions.start_session()
-            await session.start_stream(unwind_slowly, 2)
-            await wait_all_tasks_blocked()
+    async with trio.open_nursery() as nursery, open_session_manager() as sessions:
+        watcher = sessions.watch()
+        nursery.start_soon(watch)
+        session = await sessions.start_session()
+        await session.start_stream(unwind_slowly, 2)
+        await wait_all_tasks_blocked()
     assert seen == [SessionOpened, StreamOpened, StreamClosed, SessionClosed]
     assert done == [0]
     # Whoever comes later sees the end at once.

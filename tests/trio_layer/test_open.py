@@ -149,10 +149,9 @@ async def test_leaving_it_with_a_session_of_the_same_task_open_is_an_error_and_n
     autojump_clock: MockClock,
 ) -> None:
     with takes(0), pytest.raises(RuntimeError, match="scope"):
-        async with AsyncExitStack() as stack:
-            async with open_session_manager(drain_timeout=math.inf) as sessions:
-                session = await stack.enter_async_context(sessions.open_session())
-                await session.start_stream(serve)
+        async with AsyncExitStack() as stack, open_session_manager(drain_timeout=math.inf) as sessions:
+            session = await stack.enter_async_context(sessions.open_session())
+            await session.start_stream(serve)
     check_nothing_left(sessions)
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Awaitable, Callable
 
 import attrs
 import pytest
 import trio
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 from streamscope import (
@@ -58,16 +60,15 @@ async def test_it_receives_what_was_there_and_what_comes_and_then_the_end() -> N
                 with assert_checkpoints(), pytest.raises(trio.EndOfChannel):
                     await reader.receive()
 
-        async with trio.open_nursery() as nursery:
-            async with session.open_stream() as stream:
-                send(stream, 2)
-                nursery.start_soon(read, stream.id)
-                await wait_all_tasks_blocked()
-                check_numbers(received, range(1, 3))
-                send(stream, 1)
-                await wait_all_tasks_blocked()
-                check_numbers(received, range(1, 4))
-                send(stream, 1)
+        async with trio.open_nursery() as nursery, session.open_stream() as stream:
+            send(stream, 2)
+            nursery.start_soon(read, stream.id)
+            await wait_all_tasks_blocked()
+            check_numbers(received, range(1, 3))
+            send(stream, 1)
+            await wait_all_tasks_blocked()
+            check_numbers(received, range(1, 4))
+            send(stream, 1)
         check_numbers(received, range(1, 5))
 
 
@@ -345,7 +346,7 @@ async def test_the_newest_reader_supersedes_all_others() -> None:
             async with trio.open_nursery() as nursery:
                 # Readers may also share a stream, where none asks for it alone.
                 for supersede in (False, False, True, True):
-                    nursery.start_soon(lambda supersede=supersede: read(supersede=supersede))
+                    nursery.start_soon(functools.partial(read, supersede=supersede))
                     await wait_all_tasks_blocked()
                 assert reasons == [CloseReason.SUPERSEDED] * 3
                 assert len(session.get_readers(stream.id)) == 1
@@ -363,7 +364,7 @@ async def test_entry_is_a_checkpoint_and_refuses_with_the_reason() -> None:
         async with sessions.open_session() as other, session.open_stream() as stream, other.open_stream() as foreign:
             send(stream, 4)
 
-            def entering(stream_id: StreamId, after: int = 0) -> Callable[[], object]:
+            def entering(stream_id: StreamId, after: int = 0) -> Callable[[], Awaitable[object]]:
                 return session.open_reader(stream_id, after=after).__aenter__
 
             unknown = StreamId.new()
@@ -447,7 +448,8 @@ async def test_its_coming_and_going_is_told(autojump_clock: MockClock) -> None:
             # It has seen one of two, and not the end.
             await reader.receive()
     attached, detached = recorder.of(ReaderAttached), recorder.of(ReaderDetached)
-    assert {change.session.session_id for change in [*attached, *detached]} == {session.id}
+    assert {change.session.session_id for change in attached} == {session.id}
+    assert {change.session.session_id for change in detached} == {session.id}
     assert [change.position for change in attached] == [EventId(stream.id, seq) for seq in (1, 0, 0, 0, 0)]
     assert [(change.position.seq, change.reason) for change in detached] == [
         (2, CloseReason.DISCONNECTED),

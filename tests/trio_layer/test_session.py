@@ -36,7 +36,6 @@ from tests.helpers import (
     unwind_slowly,
 )
 
-
 # The handle
 
 
@@ -64,7 +63,8 @@ async def test_it_says_what_it_is(mock_clock: MockClock) -> None:
                 # That a stream was opened is the last that has happened.
                 assert (metadata.age, metadata.idle) == (7, 0)
             session.close(CloseReason.KILLED)
-            assert (session.metadata.state, session.reason) == (State.CLOSING, CloseReason.KILLED)
+            closing = session.metadata
+            assert (closing.state, closing.reason) == (State.CLOSING, CloseReason.KILLED)
         assert session.metadata.state is State.CLOSED
         assert repr(session) == "<Session of 'alice' closed, 0 streams>"
 
@@ -271,7 +271,9 @@ async def test_closing_in_an_observer(autojump_clock: MockClock) -> None:
 async def test_an_observer_may_close_a_session_before_its_block_begins() -> None:
     async with open_session_manager() as sessions:
         sessions.add_instrument(
-            Reaction(SessionOpened, lambda change: sessions.get_session(change.session.session_id).close(CloseReason.KILLED))
+            Reaction(
+                SessionOpened, lambda change: sessions.get_session(change.session.session_id).close(CloseReason.KILLED)
+            )
         )
         async with sessions.open_session() as session:
             assert session.reason is CloseReason.KILLED
@@ -362,9 +364,8 @@ async def test_leaving_it_with_a_stream_of_the_same_task_open_is_an_error_and_no
     recorder = Recorder()
     async with open_session_manager(drain_timeout=math.inf, instruments=(recorder,)) as sessions:
         with takes(0), pytest.raises(RuntimeError, match="scope"):
-            async with AsyncExitStack() as stack:
-                async with sessions.open_session() as session:
-                    stream = await stack.enter_async_context(session.open_stream())
+            async with AsyncExitStack() as stack, sessions.open_session() as session:
+                stream = await stack.enter_async_context(session.open_stream())
         assert stream.reason is session.reason is CloseReason.COMPLETED
         await session.wait_closed()
         # The task is as good as before.

@@ -321,29 +321,28 @@ async def test_a_caller_may_be_cancelled_at_the_very_start(
 
 
 async def test_into_a_cancelled_nursery(autojump_clock: MockClock) -> None:
-    async with trio.open_nursery() as outside:
-        async with trio.open_nursery() as nursery:
-            sessions = SessionManager(nursery)
-            entered = trio.Event()
+    async with trio.open_nursery() as outside, trio.open_nursery() as nursery:
+        sessions = SessionManager(nursery)
+        entered = trio.Event()
 
-            async def own_session() -> None:
-                async with sessions.open_session() as session:
-                    entered.set()
-                    nursery.cancel_scope.cancel()
-                    # This one is run elsewhere, so it may go on; what is started in the nursery may not.
-                    started = await session.start_stream(serve)
-                    await wait_all_tasks_blocked()
-                    assert started.reason is CloseReason.CANCELLED
-                    assert session.reason is None
-                    another = await sessions.start_session()
-                    await wait_all_tasks_blocked()
-                    assert another.reason is CloseReason.CANCELLED
+        async def own_session() -> None:
+            async with sessions.open_session() as session:
+                entered.set()
+                nursery.cancel_scope.cancel()
+                # This one is run elsewhere, so it may go on; what is started in the nursery may not.
+                started = await session.start_stream(serve)
+                await wait_all_tasks_blocked()
+                assert started.reason is CloseReason.CANCELLED
+                assert session.reason is None
+                another = await sessions.start_session()
+                await wait_all_tasks_blocked()
+                assert another.reason is CloseReason.CANCELLED
 
-            outside.start_soon(own_session)
-            await entered.wait()
-            # Keeps the nursery open for as long as the others try to use it.
-            with trio.CancelScope(shield=True):
-                await trio.sleep(1)
+        outside.start_soon(own_session)
+        await entered.wait()
+        # Keeps the nursery open for as long as the others try to use it.
+        with trio.CancelScope(shield=True):
+            await trio.sleep(1)
     check_nothing_left(sessions)
 
 

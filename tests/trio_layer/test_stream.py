@@ -432,7 +432,11 @@ async def test_an_exit_stack_may_hold_it(autojump_clock: MockClock) -> None:
             streams[1].cancel()
             await trio.sleep_forever()
         # The middle one has caught its own cancellation; that is all that was left of the block.
-        assert [stream.reason for stream in streams] == [CloseReason.COMPLETED, CloseReason.CANCELLED, CloseReason.CANCELLED]
+        assert [stream.reason for stream in streams] == [
+            CloseReason.COMPLETED,
+            CloseReason.CANCELLED,
+            CloseReason.CANCELLED,
+        ]
     check_nothing_left(sessions)
 
 

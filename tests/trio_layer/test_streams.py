@@ -433,7 +433,9 @@ async def test_not_even_by_an_observer_that_has_just_learnt_of_it(caplog: pytest
         session = await sessions.start_session(session_id=S1)
         streams = sessions.streams
         seen: list[Stream | None] = []
-        sessions.add_instrument(Reaction(StreamOpened, lambda change: seen.append(streams.get_stream(change.stream.stream_id))))
+        sessions.add_instrument(
+            Reaction(StreamOpened, lambda change: seen.append(streams.get_stream(change.stream.stream_id)))
+        )
         sessions.add_instrument(
             Reaction(StreamOpened, lambda change: streams.unregister_stream(S1, change.stream.stream_id))
         )

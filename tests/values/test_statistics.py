@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+import ast
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
-from streamscope import CloseReason, EventLogStatistics, SessionManagerStatistics, StreamManagerStatistics
+from streamscope import (
+    CloseReason,
+    EventLogStatistics,
+    SessionManagerStatistics,
+    StreamManagerStatistics,
+    _statistics,
+)
 
 STREAMS = {
     "open_streams": 2,
@@ -41,6 +50,22 @@ def test_statistics_are_values(kind):
     assert attrs.asdict(statistics) == CASES[kind]
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(statistics, next(iter(CASES[kind])), 0)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_every_number_is_explained(kind):
+    # Whoever reads a snapshot sees names; the strings below the fields say what they count.
+    source = ast.parse(Path(_statistics.__file__).read_text(encoding="utf-8"))
+    (definition,) = (node for node in source.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
+    explained = [
+        field.target.id
+        for field, text in pairwise(definition.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    ]
+    assert explained == [field.name for field in attrs.fields(kind)]
 
 
 @pytest.mark.parametrize("kind", CASES)

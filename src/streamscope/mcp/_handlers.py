@@ -9,7 +9,13 @@ from typing import Any, final
 import trio
 from starlette.requests import Request as HTTPRequest
 
-from .._errors import EventsExpiredError, ReaderClosedError, UnknownEventError, UnknownStreamError
+from .._errors import (
+    EventsExpiredError,
+    ReaderClosedError,
+    SessionClosedError,
+    UnknownEventError,
+    UnknownStreamError,
+)
 from .._ids import EventId
 from .._reasons import CloseReason
 from .._window import Event
@@ -209,10 +215,22 @@ class Handlers:
     ) -> None:
         """Serve a request that belongs to no session of its client's, and that ends with its connection."""
         house, scope = self._house, exchange.http.scope
-        session = await house.implicit(self._options.principal(scope))
-        stream = await session.start_stream(
-            _seam.serve_single, exchange, house.server, house.state, route, kind=kind, connection_info=peer(scope)
-        )
+        while True:
+            session = await house.implicit(self._options.principal(scope))
+            try:
+                stream = await session.start_stream(
+                    _seam.serve_single,
+                    exchange,
+                    house.server,
+                    house.state,
+                    route,
+                    kind=kind,
+                    connection_info=peer(scope),
+                )
+                break
+            except SessionClosedError:
+                # It has ended just now. The client knows nothing of it, and there is another one to be had.
+                continue
         reply = Reply(
             session=session,
             stream=stream,

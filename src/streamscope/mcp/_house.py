@@ -9,7 +9,7 @@ import attrs
 import trio
 from mcp.server import Server
 
-from .._errors import ManagerClosedError, UnknownSessionError
+from .._errors import ManagerClosedError, SessionClosedError, UnknownSessionError
 from .._ids import SessionId
 from .._manager import SessionManager
 from .._reasons import CloseReason
@@ -76,9 +76,15 @@ class House:
         Raises:
             SessionLimitError: There is no room for it.
             ManagerClosedError: The server is stopping.
+            SessionClosedError: It has ended already.
         """
         session = await self.sessions.start_session(self._serve, principal=principal, connection_info=connection_info)
-        return self._guests[session.id]
+        guest = self._guests.get(session.id)
+        if guest is not None:
+            return guest
+        if self.sessions.reason is not None:
+            raise ManagerClosedError
+        raise SessionClosedError(session.id, session.reason or CloseReason.COMPLETED)
 
     async def _serve(self, session: Session) -> None:
         listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners)

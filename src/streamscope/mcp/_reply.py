@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import final
 
@@ -72,15 +73,12 @@ class Reply:
 
     async def _receive(self, reader: EventReader, events: list[Event], seconds: float) -> bool:
         """Receive as much as decides how it is sent, and tell whether that came in time."""
-        with trio.move_on_after(seconds):
-            try:
+        over = suppress(trio.EndOfChannel, ReaderClosedError, EventsExpiredError)
+        with over, trio.move_on_after(seconds) as scope:
+            events += await reader.receive_some()
+            while self.batch and not reader.finished:
                 events += await reader.receive_some()
-                while self.batch and not reader.finished:
-                    events += await reader.receive_some()
-            except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
-                pass
-            return True
-        return False
+        return not scope.cancelled_caught
 
     async def _send_whole(self, response: Response, answers: list[bytes]) -> None:
         if self.batch:
