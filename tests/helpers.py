@@ -89,7 +89,7 @@ async def unwind_slowly(stream: Stream, seconds: float) -> None:
     try:
         await trio.sleep_forever()
     finally:
-        await sleep_shielded(seconds)
+        await sleep_shielded(seconds)  # noqa: ASYNC102 - it is shielded
 
 
 async def sleep_shielded(seconds: float) -> None:
@@ -167,7 +167,7 @@ async def refused(error: type[BaseException], enter: Callable[[], Awaitable[obje
     with trio.testing.assert_checkpoints():
         try:
             await enter()
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: ASYNC103 - it is looked at instead
             caught = exc
     assert type(caught) is error, repr(caught)
     assert caught is not None

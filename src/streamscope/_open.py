@@ -38,7 +38,7 @@ class OpenSessionManager:
         try:
             self._sessions = self._make(nursery)
         except BaseException:
-            await self._nursery.__aexit__(None, None, None)
+            await self._nursery.__aexit__(None, None, None)  # noqa: ASYNC102 - a nursery is left like this
             raise
         return self._sessions
 
@@ -54,7 +54,7 @@ class OpenSessionManager:
         sessions.close()
         waits = True
         try:
-            swallowed: bool = await self._nursery.__aexit__(exc_type, exc, traceback)
+            swallowed: bool = await self._nursery.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - a nursery is left like this
             return swallowed  # noqa: TRY300 - the wait below comes first in any case
         except RuntimeError:
             # This very task has left a session open, and cannot end it while it waits here.
@@ -62,7 +62,7 @@ class OpenSessionManager:
             raise
         finally:
             if waits:
-                await self._wait(sessions)
+                await self._wait(sessions)  # noqa: ASYNC102 - has its own shield
 
     async def _wait(self, sessions: SessionManager) -> None:
         """Wait for the sessions that other tasks run."""

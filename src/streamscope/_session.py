@@ -363,4 +363,4 @@ class OpenSession:
         finally:
             session._leave()
             if waits:
-                await session._drain()
+                await session._drain()  # noqa: ASYNC102 - has its own shield

@@ -44,9 +44,13 @@ async def start(name: str, directory: Path) -> tuple[trio.Process, str]:
         command = [sys.executable, "-W", "ignore", "-m", *SERVERS[name]]
         process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=stderr)
     assert process.stdout is not None
-    said: bytes | bytearray = b""
+    said = b""
     with trio.move_on_after(TIME_LIMIT):
-        said = await process.stdout.receive_some()
+        while True:
+            chunk = await process.stdout.receive_some()
+            said += chunk
+            if not chunk or chunk.endswith(b"\n"):
+                break
     if not said.endswith(b"\n"):
         process.kill()
         sys.exit(f"The server ({name}) did not start; {log} may say why.")

@@ -14,7 +14,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from streamscope import CloseReason, EventId
+from streamscope import CloseReason
 from streamscope.mcp import HostPolicy, StreamableHTTPSessionManager
 from streamscope.mcp._drop_in import host_policy
 from tests.mcp.demo import Demo
@@ -170,66 +170,6 @@ async def test_as_the_documentation_of_the_sdk_mounts_it():
     async with hosting(app) as url, peering(f"{url}/mcp/") as peer:
         await peer.initialize()
         assert "result" in await peer.ask(request("ping"))
-
-
-# Its event store
-
-
-class Store:
-    """An event store of the SDK's kind."""
-
-    def __init__(self, fails: bool = False) -> None:
-        self.events: list[tuple[str, object]] = []
-        self.fails = fails
-
-    async def store_event(self, stream_id, message):
-        await trio.lowlevel.checkpoint()
-        if self.fails:
-            raise OSError("no disk")
-        self.events.append((stream_id, message))
-        return str(len(self.events))
-
-    async def replay_events_after(self, last_event_id, send_callback):
-        raise AssertionError("readers are served from memory")
-
-
-async def test_every_event_is_stored_and_can_be_resumed():
-    store = Store()
-    async with managed(event_store=store) as (manager, peer):
-        store.events.clear()
-        async with peer.stream("POST", call("count", {"n": 3}, 7)) as events:
-            messages = await events.rest()
-        stored = [
-            (name, message.model_dump(mode="json", exclude_none=True))
-            for name, message in store.events
-            if message is not None
-        ]
-        assert [name for name, _ in stored] == [str(events.stream_id)] * 4
-        assert [message.get("params", {}).get("progress") for _, message in stored] == [1, 2, 3, None]
-        async with peer.listen(EventId(events.stream_id, 1)) as again:
-            assert await again.rest() == messages[1:]
-        assert (await peer.send("GET", last_event_id=str(events.position))).status_code == 204
-        assert manager.sessions.streams.log.statistics().events >= 4
-
-
-async def test_a_store_that_fails_does_not_fail_its_callers(caplog):
-    async with managed(event_store=Store(fails=True)) as (_, peer):
-        assert "result" in await peer.ask(call("count", {"n": 2}))
-        assert "the event store did not take an event" in caplog.text
-        caplog.clear()
-        await peer.send("DELETE")
-        caplog.clear()
-
-
-async def test_listeners_and_questions_with_a_store():
-    store = Store()
-    async with managed(event_store=store) as (_, peer), peer.listen() as events:
-        await peer.ask(call("whisper", {"texts": ["one"]}))
-        assert (await events.message())["params"]["data"] == "one"
-        assert str(events.stream_id) in {name for name, _ in store.events}
-        async with peer.stream("POST", call("ask", {"timeout": 0.02}, 3)) as asking:
-            methods = [message.get("method") for message in await asking.rest()]
-            assert methods == ["roots/list", "notifications/cancelled", None]
 
 
 # Its security settings

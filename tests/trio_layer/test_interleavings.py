@@ -374,8 +374,8 @@ class Finally(Step):
         try:
             await here.take(self.steps)
         finally:
-            await sleep_shielded(self.seconds)
-            await Send(wait=False).take(here)
+            await sleep_shielded(self.seconds)  # noqa: ASYNC102 - it is shielded
+            await Send(wait=False).take(here)  # noqa: ASYNC102 - it is shielded
 
 
 @attrs.frozen
@@ -784,7 +784,7 @@ async def act(world: World, number: int, steps: Steps) -> None:
     with world.actors[number]:
         try:
             await Here(world).take(steps)
-        except BaseException as exc:
+        except BaseException as exc:  # noqa: ASYNC103 - it is looked at instead
             world.note(exc)
             if any(isinstance(leaf, trio.Cancelled) for leaf in leaves(exc)) and not world.actors[number].cancel_called:
                 world.failures.append(AssertionError("a cancellation came from nowhere"))

@@ -504,7 +504,7 @@ async def test_goodbyes_are_said_when_the_manager_closes(autojump_clock: MockClo
         try:
             await trio.sleep_forever()
         finally:
-            await sleep_shielded(1)
+            await sleep_shielded(1)  # noqa: ASYNC102 - it is shielded
             stream.send_nowait(f"goodbye: {stream.reason}".encode())
 
     async with open_session_manager() as sessions:

@@ -88,7 +88,7 @@ async def test_it_waits_also_for_sessions_that_other_tasks_run(autojump_clock: M
             try:
                 await trio.sleep_forever()
             finally:
-                await sleep_shielded(2)
+                await sleep_shielded(2)  # noqa: ASYNC102 - it is shielded
 
     async with trio.open_nursery() as nursery:
         with takes(2):
@@ -104,7 +104,7 @@ async def test_for_those_it_waits_only_so_long(autojump_clock: MockClock, caplog
             try:
                 await trio.sleep_forever()
             finally:
-                await sleep_shielded(10)
+                await sleep_shielded(10)  # noqa: ASYNC102 - it is shielded
 
     async with trio.open_nursery() as nursery:
         # Shielded, as the wait for streams is.

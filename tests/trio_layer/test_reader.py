@@ -416,7 +416,7 @@ async def unwind(stream: Stream) -> None:
     try:
         await trio.sleep_forever()
     finally:
-        await sleep_shielded(1)
+        await sleep_shielded(1)  # noqa: ASYNC102 - it is shielded
 
 
 async def test_a_session_may_end_while_a_slow_log_looks_for_the_stream(autojump_clock: MockClock) -> None:
@@ -530,7 +530,7 @@ def test_readers_that_come_and_go_get_each_event_once_and_in_order(
         for visit in [*visits, Visit(wait=0, stay=1000, limit=64, events=1000, cut=False)]:
             await trio.sleep(visit.wait)
             async with session.open_reader(stream_id, after=len(received)) as reader:
-                with trio.move_on_after(visit.stay):
+                with trio.move_on_after(visit.stay):  # noqa: ASYNC912 - what is below it is full of checkpoints
                     for _ in range(visit.events):
                         try:
                             received += await reader.receive_some(visit.limit)

@@ -233,7 +233,7 @@ async def test_closing_from_its_stream_while_it_is_being_left(autojump_clock: Mo
         finally:
             session.close(CloseReason.KILLED)
             sessions.close(CloseReason.KILLED)
-            await sleep_shielded(1)
+            await sleep_shielded(1)  # noqa: ASYNC102 - it is shielded
 
     async with open_session_manager() as sessions:
         with takes(1):
@@ -508,7 +508,7 @@ async def test_the_deadline_that_came_first_is_the_reason_however_long_it_unwind
             try:
                 await trio.sleep_forever()
             finally:
-                await sleep_shielded(20)
+                await sleep_shielded(20)  # noqa: ASYNC102 - it is shielded
         assert session.reason is CloseReason.IDLE
 
 
@@ -518,7 +518,7 @@ async def test_deadlines_may_fall_together(autojump_clock: MockClock) -> None:
         async with open_session_manager(max_age=10, drain_timeout=5) as sessions:
             session = await sessions.start_session()
             outcome: BaseException | None = None
-            with trio.move_on_after(10) as scope:
+            with trio.move_on_after(10) as scope:  # noqa: ASYNC912 - what is below it is full of checkpoints
                 try:
                     async with session.open_stream(idle_timeout=10) as stream:
                         await trio.sleep(10)

@@ -237,7 +237,7 @@ async def test_a_body_may_swallow_its_cancellation_for_a_while(autojump_clock: M
                     try:
                         await trio.sleep_forever()
                     except trio.Cancelled:  # noqa: ASYNC103 - this body does not behave
-                        await sleep_shielded(2)
+                        await sleep_shielded(2)  # noqa: ASYNC102 - it is shielded
                 # Cancelled, but never caught by the scope: so it ends by itself.
             assert session.reason is stream.reason is CloseReason.KILLED
 

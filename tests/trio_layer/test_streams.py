@@ -152,7 +152,7 @@ async def test_clean_up_cancels_scopes_and_deletes_no_row_under_a_running_task(
                 try:
                     await trio.sleep_forever()
                 finally:
-                    await sleep_shielded(2)
+                    await sleep_shielded(2)  # noqa: ASYNC102 - it is shielded
                     assert streams.is_stream_active(stream.id)
                     streams_left.append(stream.id)
         # The block has ended quietly: a stream was ended, not its session.

@@ -52,7 +52,7 @@ class _Run:
         traceback: TracebackType | None,
     ) -> bool | None:
         self._manager._endpoint = None  # noqa: SLF001 - half of it
-        return await self._stack.__aexit__(exc_type, exc, traceback)
+        return await self._stack.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - each context knows how it is left
 
 
 @final

@@ -115,7 +115,7 @@ class StreamableHTTPEndpoint:
         traceback: TracebackType | None,
     ) -> bool | None:
         self._handlers = None
-        return await self._stack.__aexit__(exc_type, exc, traceback)
+        return await self._stack.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - each context knows how it is left
 
     async def close(self, grace: float = 5.0) -> None:
         """End all sessions, each request answered with the reason, and wait until that has reached the clients.
@@ -159,7 +159,8 @@ class StreamableHTTPEndpoint:
                 await receive()
         except Exception as exc:
             # Some servers go on otherwise, and every request fails.
-            await send({"type": f"lifespan.{step}.failed", "message": f"{type(exc).__name__}: {exc}"})
+            message = f"{type(exc).__name__}: {exc}"
+            await send({"type": f"lifespan.{step}.failed", "message": message})  # noqa: ASYNC120 - as intended
             raise
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -73,13 +73,20 @@ class _StoredStreamLog(StreamLog):
         return self._memory.append_nowait(data, last=last)
 
     async def append(self, data: bytes, *, last: bool = False) -> int:
-        message: JSONRPCMessage = jsonrpc_message_adapter.validate_json(data, by_name=False)
+        await self._offer(data)
+        return await self._memory.append(data, last=last)
+
+    async def _offer(self, data: bytes) -> None:
+        try:
+            message: JSONRPCMessage = jsonrpc_message_adapter.validate_json(data, by_name=False)
+        except ValueError:
+            # An application's own stream may carry anything.
+            return
         try:
             await self._store.store_event(self._name, message)
         except Exception:
             # Whoever waits for the event gets it all the same.
             logger.exception("the event store did not take an event")
-        return await self._memory.append(data, last=last)
 
     def finish(self) -> None:
         self._memory.finish()

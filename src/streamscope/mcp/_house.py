@@ -66,7 +66,8 @@ class House:
         sessions = [*(guest.session for guest in self._guests.values()), *self._implicit.values()]
         for session in sessions:
             session.close(CloseReason.SHUTDOWN)
-        with trio.CancelScope(shield=True, relative_deadline=self.sessions.limits.drain_timeout):
+        timeout = self.sessions.limits.drain_timeout
+        with trio.CancelScope(shield=True, relative_deadline=timeout):  # noqa: ASYNC912 - nothing to wait for, no wait
             for session in sessions:
                 await session.wait_closed()
 
