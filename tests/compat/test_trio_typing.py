@@ -19,7 +19,7 @@ import streamscope  # noqa: E402 - not before it is known whether there is anyth
 from tests.helpers import check_nothing_left, serve  # noqa: E402
 
 
-class Status(trio_typing.TaskStatus):  # type: ignore[misc]
+class Status(trio_typing.TaskStatus):  # type: ignore[misc, name-defined]  # mypy knows of no such class here
     """A status of somebody else's, as of a nursery that is wrapped."""
 
     def __init__(self) -> None:

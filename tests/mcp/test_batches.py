@@ -14,8 +14,8 @@ BATCHES = "2025-03-26"
 
 
 @asynccontextmanager
-async def batching(demo=None, **options):
-    async with serving((demo or Demo()).server, **options) as served, peering(served.url) as peer:
+async def batching(demo=None, sse_delay=20, **options):
+    async with serving((demo or Demo()).server, sse_delay=sse_delay, **options) as served, peering(served.url) as peer:
         await peer.initialize(BATCHES)
         yield peer
 
@@ -149,7 +149,10 @@ async def test_a_session_that_ends_answers_all_of_its_batches(delay):
 
 
 async def test_a_question_from_a_batch():
-    async with batching() as peer, peer.stream("POST", [call("ask", request_id=1), request("ping", None, 2)]) as events:
+    async with (
+        batching(sse_delay=0.02) as peer,
+        peer.stream("POST", [call("ask", request_id=1), request("ping", None, 2)]) as events,
+    ):
         messages = []
         while not any("method" in message for message in messages):
             messages.append(await events.message())

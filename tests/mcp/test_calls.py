@@ -37,7 +37,7 @@ async def test_progress_comes_in_order_and_before_the_answer():
 
 
 async def test_without_a_token_there_is_no_progress():
-    async with talking(Demo().server) as (_, peer):
+    async with talking(Demo().server, sse_delay=20) as (_, peer):
         response = await peer.post(request("tools/call", {"name": "count", "arguments": {"n": 3}}))
         assert response.headers["content-type"] == "application/json"
         assert response.json()["result"]["content"][0]["text"] == "counted"
@@ -57,7 +57,7 @@ async def test_errors_of_a_tool_are_results():
 
 
 async def test_errors_of_the_protocol_are_errors():
-    async with talking(Demo().server) as (served, peer):
+    async with talking(Demo().server, sse_delay=20) as (served, peer):
         body = await peer.ask(call("fail", {"how": "mcp"}))
         assert body["error"] == {"code": -32042, "message": "on purpose", "data": {"why": "a test"}}
         for message, code in [

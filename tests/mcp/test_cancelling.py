@@ -47,6 +47,28 @@ async def test_a_cancelled_request_is_answered_once(delay):
         assert served.sessions.streams.statistics().closed_streams[CloseReason.CANCELLED] == 1
 
 
+async def test_cancelling_once_more_while_it_unwinds():
+    demo = Demo()
+
+    async def slow() -> str:
+        demo.started["slow"].set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await demo.gates["slow"].wait()
+        return "never"
+
+    demo.server.add_tool(slow)
+    async with talking(demo.server) as (_, peer), peer.stream("POST", call("slow")) as events:
+        await demo.started["slow"].wait()
+        for _ in range(3):
+            await cancel(peer, 1)
+        demo.gates["slow"].set()
+        (body,) = await events.rest()
+        assert body["error"]["code"] == -32800
+
+
 async def test_a_request_that_has_been_answered_cannot_be_cancelled():
     async with talking(Demo().server) as (_, peer):
         body = await peer.ask(call("add", {"a": 1, "b": 1}, "caller"))

@@ -60,7 +60,7 @@ async def test_line_ends_of_all_kinds_within_a_message():
 
 
 async def test_a_connection_is_used_again_after_every_kind_of_response():
-    async with talking(Demo().server) as (_, peer), Connection.to(peer) as connection:
+    async with talking(Demo().server, sse_delay=20) as (_, peer), Connection.to(peer) as connection:
         for _ in range(2):
             await connection.post(request("ping"))
             assert (await connection.response()).json()["result"] == {}
@@ -76,7 +76,7 @@ async def test_a_connection_is_used_again_after_every_kind_of_response():
 
 
 async def test_requests_may_be_sent_ahead():
-    async with talking(Demo().server) as (_, peer), Connection.to(peer) as connection:
+    async with talking(Demo().server, sse_delay=20) as (_, peer), Connection.to(peer) as connection:
         for number in range(5):
             await connection.post(request("ping", request_id=number))
         assert [(await connection.response()).json()["id"] for _ in range(5)] == list(range(5))
@@ -90,7 +90,7 @@ async def test_a_client_that_wants_the_connection_closed():
 
 
 async def test_a_body_in_pieces():
-    async with talking(Demo().server) as (_, peer), Connection.to(peer) as connection:
+    async with talking(Demo().server, sse_delay=20) as (_, peer), Connection.to(peer) as connection:
         body = json.dumps(request("ping")).encode()
         await connection.send_head("POST", {"transfer-encoding": "chunked"})
         for byte in body:

@@ -92,7 +92,7 @@ async def test_a_stream_that_the_operator_ends():
 
 async def test_a_request_that_comes_as_its_session_ends_is_answered():
     demo = Demo()
-    async with talking(demo.server) as (served, peer):
+    async with talking(demo.server, sse_delay=20) as (served, peer):
         answers = []
 
         async def caller(number: int) -> None:

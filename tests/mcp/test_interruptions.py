@@ -162,3 +162,63 @@ async def test_the_request_is_cancelled_at_any_step(what):
             await steps(STEPS)
             assert {stream.kind for stream in sessions.streams.list_streams()} <= {"get"}
             nursery.cancel_scope.cancel()
+
+
+# Two at once
+
+
+async def both(app, first: Exchange, second: Exchange, step: int) -> None:
+    """Run two requests, the second so many steps after the first."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first.run, app)
+        await steps(step)
+        nursery.start_soon(second.run, app)
+
+
+async def test_two_that_come_back_for_the_end_of_a_stream():
+    # At step 0, either may be the older one.
+    for step in range(1, STEPS):
+        async with running(sse_delay=0) as (app, _, session):
+            asked = Exchange("POST", call("count", {"n": 3}), session)
+            await asked.run(app)
+            stream_id = asked.body.partition(b"id: ")[2].partition(b".")[0].decode()
+            one, other = (Exchange("GET", None, {**session, "last_event_id": f"{stream_id}.1"}) for _ in range(2))
+            await both(app, one, other, step)
+            assert one.check() == other.check() == 200
+            # The older one may have been taken over from before it had anything.
+            assert [b"counted" in exchange.body for exchange in (one, other)] in ([True, True], [False, True])
+
+
+async def test_the_first_two_requests_of_a_principal():
+    for step in range(STEPS):
+        async with running() as (app, sessions, session):
+            one, other = make("modern", session), make("modern", session)
+            await both(app, one, other, step)
+            assert one.check() == other.check() == 200
+            assert b'"result"' in one.body
+            assert b'"result"' in other.body
+            # That of the first session, and one that both share.
+            await steps(STEPS)
+            assert len(sessions.list_sessions()) == 2
+
+
+@pytest.mark.parametrize("reason", [CloseReason.SHUTDOWN, CloseReason.KILLED])
+async def test_a_session_that_ends_as_soon_as_it_was_opened(reason):
+    statuses = set()
+    # In which order tasks run within a step is left to chance.
+    for step in [*range(10)] * 10:
+        async with running() as (app, sessions, _), trio.open_nursery() as nursery:
+            before = {session.session_id for session in sessions.list_sessions()}
+            exchange = make("initialize", {})
+            nursery.start_soon(exchange.run, app)
+            await steps(step)
+            if reason is CloseReason.SHUTDOWN:
+                sessions.close()
+            else:
+                for listed in sessions.list_sessions():
+                    if listed.session_id not in before:
+                        sessions.get_session(listed.session_id).close(reason)
+            await steps(STEPS)
+        statuses.add(exchange.check())
+    assert 200 in statuses
+    assert statuses <= {200, 503 if reason is CloseReason.SHUTDOWN else 404}

@@ -226,6 +226,14 @@ async def test_a_tool_on_the_last_page():
         assert (await peer.post(message, **headers, mcp_param_x="1")).status_code == 200
 
 
+async def test_a_tool_on_no_page():
+    server, listed = paged(3)
+    async with client_of(server) as peer:
+        message, headers = envelope("tools/call", {"name": "nowhere", "arguments": {"x": "1"}})
+        assert (await peer.post(message, **headers)).status_code == 200
+        assert listed == [1, 2, 3]
+
+
 async def test_a_list_without_end_is_not_read_to_its_end():
     server, listed = paged(10**9)
     async with client_of(server) as peer:

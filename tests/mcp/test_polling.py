@@ -80,6 +80,14 @@ async def test_older_revisions_have_no_such_thing():
             assert messages[-1]["result"]["content"][0]["text"] == "went on"
 
 
+async def test_where_nothing_is_streamed_there_is_nothing_to_close():
+    demo = Polling()
+    demo.gates["go on"].set()
+    async with talking(demo.server, json_response=True) as (_, peer):
+        response = await peer.post(call("hang_up"))
+        assert response.json()["result"]["content"][0]["text"] == "went on"
+
+
 async def test_listeners_come_back_too():
     async with talking(Polling().server) as (_, peer), peer.listen() as one, peer.listen() as other:
         await peer.ask(call("whisper", {"texts": ["before"]}))

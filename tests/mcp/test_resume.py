@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 import trio
+from mcp.server.mcpserver import Context
 
 from streamscope import CloseReason, EventId, MemoryEventLog, ReaderDetached, StreamId
-from tests.mcp.demo import Demo
+from tests.mcp.demo import Demo, log_entry
 from tests.mcp.helpers import call, request, talking, until
 
 
@@ -187,6 +191,41 @@ async def test_a_gap_is_named():
         demo.lines.close()
 
 
+@pytest.mark.parametrize("kept", [1, 2, 5])
+async def test_more_is_said_at_once_than_is_kept(kept):
+    async with talking(Demo().server, log=MemoryEventLog(max_events=kept)) as (_, peer):
+        async with peer.stream("POST", call("count", {"n": 50}, "caller")) as events:
+            messages = await events.rest()
+        position = events.last_id
+        # A reader that fell behind can come back for what is left, and that ends with the answer.
+        while not messages or "result" not in messages[-1]:
+            async with peer.stream("GET", last_event_id=position) as events:
+                if events.response.status_code == 200:
+                    messages = await events.rest()
+                    position = events.last_id
+                else:
+                    error = json.loads(await events.response.aread())["error"]
+                    assert error["data"]["outcome"] == "gap"
+                    first = EventId.parse(error["data"]["first"])
+                    position = str(EventId(first.stream_id, first.seq - 1))
+        assert text(messages[-1]) == "counted"
+
+
+async def test_large_things_said_at_once():
+    demo = Demo()
+
+    async def shout(ctx: Context[Any, Any]) -> str:
+        await ctx.session.send_notification(log_entry("x" * 60_000), related_request_id=ctx.request_id)
+        return "y" * 20_000
+
+    demo.server.add_tool(shout)
+    # Room for each of them, and not for both.
+    async with talking(demo.server, log=MemoryEventLog(max_stream_bytes=70_000)) as (_, peer):
+        for _ in range(5):
+            body = await peer.ask(call("shout", request_id="caller"))
+            assert text(body) == "y" * 20_000
+
+
 async def test_a_finished_stream_is_kept_for_the_resume_window():
     async with talking(Demo().server, log=MemoryEventLog(resume_window=0.3)) as (_, peer):
         async with peer.stream("POST", call("count", {"n": 1})) as events:
@@ -207,7 +246,7 @@ async def test_a_resume_is_answered_where_its_session_has_just_ended():
 
 
 async def test_an_answer_that_was_sent_as_json_cannot_be_resumed():
-    async with talking(Demo().server) as (served, peer), peer.listen() as events:
+    async with talking(Demo().server, sse_delay=20) as (served, peer), peer.listen() as events:
         assert "result" in (await peer.post(request("ping"))).json()
         (stream,) = served.sessions.streams.list_streams()
         assert stream.stream_id == events.stream_id

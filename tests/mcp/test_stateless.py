@@ -12,8 +12,9 @@ from tests.mcp.helpers import answer, call, initialize, notification, peering, r
 
 
 @asynccontextmanager
-async def stateless(demo=None, **options):
-    async with serving((demo or Demo()).server, stateless=True, **options) as served, peering(served.url) as peer:
+async def stateless(demo=None, sse_delay=20, **options):
+    server = (demo or Demo()).server
+    async with serving(server, stateless=True, sse_delay=sse_delay, **options) as served, peering(served.url) as peer:
         yield served, peer
 
 
@@ -57,7 +58,7 @@ async def test_the_client_cannot_be_asked():
 
 async def test_a_client_that_goes_away_cancels_its_request():
     demo = Demo()
-    async with stateless(demo) as (served, peer), served.sessions.watch() as changes:
+    async with stateless(demo, sse_delay=0.02) as (served, peer), served.sessions.watch() as changes:
         async with peer.stream("POST", call("wait", {"name": "x"})):
             pass
         await demo.over["x"].wait()
@@ -84,6 +85,9 @@ async def test_a_version_that_is_not_served():
 
 async def test_a_server_that_stops_answers_first():
     demo = Demo()
-    async with stateless(demo) as (served, peer), peer.stream("POST", call("wait", {"name": "x"})) as events:
+    async with (
+        stateless(demo, sse_delay=0.02) as (served, peer),
+        peer.stream("POST", call("wait", {"name": "x"})) as events,
+    ):
         served.stop.set()
         assert (await events.answer())["error"]["data"] == {"reason": "shutdown"}

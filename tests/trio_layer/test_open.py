@@ -124,7 +124,7 @@ async def test_for_those_it_waits_only_so_long(autojump_clock: MockClock, caplog
 
 async def test_an_exception_comes_out_in_a_group_as_of_every_nursery(autojump_clock: MockClock) -> None:
     error = Boom()
-    with takes(3), pytest.raises(ExceptionGroup) as caught:
+    with takes(3), pytest.RaisesGroup(Boom) as caught:
         async with open_session_manager() as sessions:
             session = await sessions.start_session()
             await session.start_stream(unwind_slowly, 3)

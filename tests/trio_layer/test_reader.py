@@ -62,7 +62,7 @@ async def test_it_receives_what_was_there_and_what_comes_and_then_the_end() -> N
 
         async with trio.open_nursery() as nursery, session.open_stream() as stream:
             send(stream, 2)
-            nursery.start_soon(read, stream.id)
+            nursery.start_soon(read, stream.id)  # noqa: ASYNC111 - it reads on when the stream has ended
             await wait_all_tasks_blocked()
             check_numbers(received, range(1, 3))
             send(stream, 1)

@@ -151,7 +151,7 @@ async def test_its_own_exception_comes_out_bare_and_is_the_same() -> None:
                 if error is not None:
                     raise error
 
-        with pytest.raises(ExceptionGroup) as group:
+        with pytest.RaisesGroup(Boom) as group:
             async with sessions.open_session() as session, trio.open_nursery() as nursery:
                 nursery.start_soon(child, None)
                 nursery.start_soon(child, error)
@@ -341,7 +341,7 @@ async def test_it_waits_also_where_a_group_is_on_its_way(autojump_clock: MockClo
 
         # A RuntimeError in a group is nothing special.
         for error in (Boom(), RuntimeError()):
-            with takes(2), pytest.raises(ExceptionGroup):
+            with takes(2), pytest.RaisesGroup(type(error)):
                 async with sessions.open_session() as session, trio.open_nursery() as nursery:
                     await session.start_stream(unwind_slowly, 2)
                     await wait_all_tasks_blocked()

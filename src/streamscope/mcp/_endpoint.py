@@ -176,9 +176,12 @@ class StreamableHTTPEndpoint:
         except LimitError as exc:
             full = RefusedError(503, f"The server is full: {exc}", code=INTERNAL_ERROR, headers=RETRY_AFTER)
             await response.refuse(full)
-        except ManagerClosedError:
-            await response.refuse(RefusedError(503, "The server is stopping", code=INTERNAL_ERROR, headers=RETRY_AFTER))
-        except SessionClosedError:
-            await response.refuse(session_not_found())
+        except (ManagerClosedError, SessionClosedError):
+            if handlers.stopping:
+                # A new session is not to be had either.
+                stopping = RefusedError(503, "The server is stopping", code=INTERNAL_ERROR, headers=RETRY_AFTER)
+                await response.refuse(stopping)
+            else:
+                await response.refuse(session_not_found())
         except ClientDisconnectedError:
             logger.debug("a client went away before it was answered")

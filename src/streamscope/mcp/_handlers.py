@@ -53,6 +53,11 @@ class Handlers:
         self._house = house
         self._options = options
 
+    @property
+    def stopping(self) -> bool:
+        """Whether no sessions are opened any more."""
+        return self._house.sessions.reason is not None
+
     async def handle(self, scope: Scope, headers: Headers, response: Response) -> None:
         """Handle a POST, GET or DELETE.
 

@@ -81,11 +81,9 @@ class House:
         """
         session = await self.sessions.start_session(self._serve, principal=principal, connection_info=connection_info)
         guest = self._guests.get(session.id)
-        if guest is not None:
-            return guest
-        if self.sessions.reason is not None:
-            raise ManagerClosedError
-        raise SessionClosedError(session.id, session.reason or CloseReason.COMPLETED)
+        if guest is None:
+            raise SessionClosedError(session.id, session.reason or CloseReason.COMPLETED)
+        return guest
 
     async def _serve(self, session: Session) -> None:
         listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import final
 
@@ -51,7 +51,8 @@ class Reply:
     async def send(self, response: Response, options: Options) -> None:
         """Send it: whole, if all answers come in time and nothing else does; else event by event."""
         try:
-            async with self.session.open_reader(self.stream.id) as reader:
+            async with AsyncExitStack() as stack:
+                reader = await self._open_reader(stack)
                 if any(exchange.released for exchange in self.exchanges):
                     reader.stop()
                 events: list[Event] = []
@@ -70,6 +71,13 @@ class Reply:
             # The session ended before its stream had a reader.
             reason = self.session.reason or CloseReason.SHUTDOWN
             await self._send_whole(response, [goodbye(exchange.request.id, reason) for exchange in self.exchanges])
+
+    async def _open_reader(self, stack: AsyncExitStack) -> EventReader:
+        while True:
+            # Where more has been said already than is kept, what is left of it is read: the answer is the last of it.
+            after = self.stream.log.first - 1
+            with suppress(EventsExpiredError):
+                return await stack.enter_async_context(self.session.open_reader(self.stream.id, after=after))
 
     async def _receive(self, reader: EventReader, events: list[Event], seconds: float) -> bool:
         """Receive as much as decides how it is sent, and tell whether that came in time."""
