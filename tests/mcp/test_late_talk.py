@@ -28,13 +28,13 @@ class Talker(Demo):
         for tool in (self.chatter, self.last_words, self.wonder):
             self.server.add_tool(tool)
 
-    async def ask(self, session: Any, metadata: Any = None) -> None:
+    async def ask_once(self, session: Any, metadata: Any = None) -> None:
         try:
             await session.send_request(PING, types.EmptyResult, metadata=metadata)
         except MCPError as exc:
             self.errors.append(exc.error.message)
 
-    def leave(self, talk: Any) -> None:
+    def leave_behind(self, talk: Any) -> None:
         """Leave a task behind."""
         self.running += 1
 
@@ -58,15 +58,15 @@ class Talker(Demo):
             async def talk() -> None:
                 for _ in range(steps):
                     await trio.lowlevel.checkpoint()
-                await self.ask(session, ServerMessageMetadata(related_request_id=request_id))
+                await self.ask_once(session, ServerMessageMetadata(related_request_id=request_id))
 
             return talk
 
-        self.leave(tell)
+        self.leave_behind(tell)
         for steps in range(20):
             # Several, for which of two tasks is first is left to chance.
             for _ in range(5):
-                self.leave(wait_and_ask(steps))
+                self.leave_behind(wait_and_ask(steps))
         for _ in range(10):
             await trio.lowlevel.checkpoint()
         return "chattered"
@@ -79,13 +79,13 @@ class Talker(Demo):
             with trio.CancelScope(shield=True, relative_deadline=5):
                 await ctx.session.send_notification(log_entry("goodbye"), related_request_id=ctx.request_id)
                 await ctx.session.send_notification(log_entry("to nobody"))
-                await self.ask(ctx.session)
+                await self.ask_once(ctx.session)
         return "never"
 
     async def wonder(self, ctx: Context[Any, Any]) -> str:
         """Leave a question behind that belongs to no request."""
         session = ctx.session
-        self.leave(lambda: self.ask(session))
+        self.leave_behind(lambda: self.ask_once(session))
         return "wondered"
 
 

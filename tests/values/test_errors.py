@@ -115,6 +115,13 @@ def test_survives_a_trip_to_another_process(error, base, message, attributes, du
     assert {name: getattr(again, name) for name in attributes} == attributes
 
 
+@each_error
+def test_may_be_made_by_keyword(error, base, message, attributes):
+    again = pickle.loads(pickle.dumps(type(error)(**attributes)))
+    assert str(again) == message
+    assert again.args == error.args == tuple(attributes.values())
+
+
 def test_no_error_is_missing_above():
     public = {obj for obj in vars(streamscope).values() if isinstance(obj, type) and issubclass(obj, Exception)}
     assert public - {LimitError} == {type(case[0]) for case in CASES}

@@ -57,3 +57,4 @@ def test_frozen_and_by_keyword_only():
 
 def test_other_constructors_take_the_same_options():
     assert list(LimitOptions.__annotations__) == [field.name for field in attrs.fields(Limits)] == COUNTS + TIMES
+    assert LimitOptions.__optional_keys__ == {*COUNTS, *TIMES}

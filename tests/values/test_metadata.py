@@ -109,5 +109,14 @@ def test_frozen():
     assert len({STREAM, StreamMetadata.from_dict(STREAM_DICT)}) == 1
 
 
+@pytest.mark.parametrize("metadata", [STREAM, SESSION], ids=["stream", "session"])
+def test_made_by_keyword_only(metadata):
+    # So that a field may be added anywhere.
+    values = attrs.asdict(metadata, recurse=False)
+    assert type(metadata)(**values) == metadata
+    with pytest.raises(TypeError):
+        type(metadata)(*values.values())
+
+
 def test_utc():
     assert utc(0.5) == datetime(1970, 1, 1, 0, 0, 0, 500_000, tzinfo=UTC)

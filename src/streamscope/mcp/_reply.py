@@ -73,7 +73,7 @@ class Reply:
             await self._send_whole(response, [goodbye(exchange.request.id, reason) for exchange in self.exchanges])
 
     async def _open_reader(self, stack: AsyncExitStack) -> EventReader:
-        while True:
+        while True:  # noqa: ASYNC913 - entering is a checkpoint, also when it refuses
             # Where more has been said already than is kept, what is left of it is read: the answer is the last of it.
             after = self.stream.log.first - 1
             with suppress(EventsExpiredError):
