@@ -266,7 +266,7 @@ def main() -> None:
     kept = [trio.run(run, 20 if short else 334, BLOCKS, clock, clock=clock)]
     # The least that it can note of each allocation, yet everything takes several times as long.
     tracemalloc.start(1)
-    kept.append(trio.run(run, 5 if short else 20, BYTES, clock, clock=clock))
+    kept.append(trio.run(run, 20 if short else 40, BYTES, clock, clock=clock))
     print_table("What is open, bytes of memory for each", ("", "bytes"), trio.run(weigh, 1_000))
     sys.exit(0 if all(kept) else 1)
 

@@ -189,6 +189,8 @@ class SlowEventLog(EventLog):
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self.attached = 0
+        """Who is waiting for news, in all."""
         self._memory = MemoryEventLog()
 
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
@@ -241,7 +243,9 @@ class _SlowStreamLog(StreamLog):
         return batch
 
     def attach(self, wake: Callable[[], None]) -> None:
+        self._log.attached += 1
         self._memory.attach(wake)
 
     def detach(self, wake: Callable[[], None]) -> None:
+        self._log.attached -= 1
         self._memory.detach(wake)

@@ -25,12 +25,12 @@ class Talker(Demo):
         self.errors: list[str] = []
         self.running = 0
         self.all_done = trio.Event()
-        for tool in (self.chatter, self.last_words, self.wonder):
+        for tool in (self.chatter, self.last_words, self.wonder, self.doubt):
             self.server.add_tool(tool)
 
-    async def ask_once(self, session: Any, metadata: Any = None) -> None:
+    async def ask_once(self, session: Any, metadata: Any = None, patience: float | None = None) -> None:
         try:
-            await session.send_request(PING, types.EmptyResult, metadata=metadata)
+            await session.send_request(PING, types.EmptyResult, patience, metadata)
         except MCPError as exc:
             self.errors.append(exc.error.message)
 
@@ -88,6 +88,13 @@ class Talker(Demo):
         self.leave_behind(lambda: self.ask_once(session))
         return "wondered"
 
+    async def doubt(self, ctx: Context[Any, Any]) -> str:
+        """Leave a question behind that loses its patience after the answer."""
+        session, metadata = ctx.session, ServerMessageMetadata(related_request_id=ctx.request_id)
+        self.leave_behind(lambda: self.ask_once(session, metadata, 0.05))
+        await trio.sleep(0.01)
+        return "doubted"
+
 
 async def test_whoever_talks_while_the_answer_is_sent_does_not_come_after_it():
     talker = Talker()
@@ -116,6 +123,17 @@ async def test_last_words_reach_who_waits_for_the_answer():
         assert entry["params"]["data"] == "goodbye"
         assert body["error"]["data"] == {"reason": "killed"}
         assert talker.errors == ["Connection closed"]
+
+
+async def test_a_question_that_is_given_up_after_the_answer_is_not_called_off():
+    talker = Talker()
+    async with talking(talker.server) as (_, peer):
+        async with peer.stream("POST", call("doubt")) as events:
+            question, body = await events.rest()
+            assert question["method"] == "ping"
+            assert body["result"]["content"][0]["text"] == "doubted"
+        await talker.all_done.wait()
+        assert ["timed out" in error for error in talker.errors] == [True]
 
 
 async def test_a_question_that_belongs_to_no_request_ends_with_the_session():

@@ -881,7 +881,8 @@ def check_changes(world: World, recorder: Recorder) -> None:
     for session in world.known:
         if session.id in world.without_body:
             assert session.reason in {
-                world.ended.get(session.id, CloseReason.SHUTDOWN),
+                # One that was being opened when the manager was closed ended for the manager's reason.
+                world.ended.get(session.id, world.sessions.reason or CloseReason.SHUTDOWN),
                 CloseReason.IDLE,
                 CloseReason.EXPIRED,
                 CloseReason.CANCELLED,

@@ -214,7 +214,35 @@ async def test_a_log_that_takes_its_time_loses_no_news(autojump_clock: MockClock
                 send(stream, 1)
 
 
+async def test_one_that_is_ended_while_a_slow_log_is_looking_takes_nothing_more(autojump_clock: MockClock) -> None:
+    async with open_session_manager(log=SlowEventLog(1)) as sessions, sessions.open_session() as session:
+        async with session.open_stream() as stream, session.open_reader(stream.id) as reader:
+            send(stream, 1)
+            async with trio.open_nursery() as nursery:
+
+                async def read() -> None:
+                    with pytest.raises(ReaderClosedError):
+                        await reader.receive()
+
+                nursery.start_soon(read)
+                await trio.sleep(0.5)
+                # Whoever takes over begins where this one was, so the two must not both have the event.
+                reader.end(CloseReason.SUPERSEDED)
+            assert reader.position.seq == 0
+
+
 # Closing
+
+
+async def test_a_log_is_not_asked_to_wake_a_reader_that_has_gone(autojump_clock: MockClock) -> None:
+    log = SlowEventLog(0)
+    async with open_session_manager(log=log) as sessions, sessions.open_session() as session:
+        async with session.open_stream() as stream:
+            async with session.open_reader(stream.id), session.open_reader(stream.id, supersede=True) as reader:
+                assert log.attached == 2
+                await reader.aclose()
+                assert log.attached == 1
+            assert log.attached == 0
 
 
 async def test_a_reader_that_was_closed_says_so() -> None:
