@@ -112,14 +112,9 @@ class Session:
         idle_timeout: float = math.inf,
     ) -> OpenStream:
         """Open a stream for the length of a block; see `StreamManager.open_stream`."""
-        opening = self._host.streams.open_stream(
-            self.id,
-            kind=kind,
-            connection_info=connection_info,
-            holds_session=holds_session,
-            idle_timeout=idle_timeout,
+        return self._host.streams._opening(
+            self._check_there, self.id, kind, connection_info, holds_session, idle_timeout
         )
-        return opening.guarded(self._check_there)
 
     def _check_there(self) -> None:
         # Once it has ended, its identifier may be unknown, or that of another session.
@@ -331,15 +326,17 @@ class OpenSession:
     __slots__ = ("_enter", "_session")
 
     def __init__(self, enter: Callable[[], Session]) -> None:
-        self._enter = enter
+        self._enter: Callable[[], Session] | None = enter
         self._session: Session | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Session:
-        if self._session is not None:
+        if self._enter is None:
             raise RuntimeError("open_session() can be entered only once")
         await trio.lowlevel.checkpoint()
         session = self._session = self._enter()
+        # It need not live as long as the scope.
+        self._enter = None
         session._scope.__enter__()
         return session
 

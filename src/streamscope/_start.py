@@ -36,6 +36,8 @@ async def start_scope(
         try:
             async with opening as scope:
                 task_status.started(scope)
+                # It would keep alive the nursery in which the task was started.
+                del task_status
                 started = True
                 await _unprotected(body, scope, *args)
         except Exception as exc:

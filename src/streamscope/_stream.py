@@ -157,27 +157,18 @@ class OpenStream:
     __slots__ = ("_enter", "_leave", "_stream")
 
     def __init__(self, enter: Callable[[], Stream], leave: Callable[[Stream, CloseReason], None]) -> None:
-        self._enter = enter
+        self._enter: Callable[[], Stream] | None = enter
         self._leave = leave
         self._stream: Stream | None = None
 
-    def guarded(self, guard: Callable[[], None]) -> OpenStream:
-        """Have ``guard`` called first: what it raises, entering raises."""
-        enter = self._enter
-
-        def guarded_enter() -> Stream:
-            guard()
-            return enter()
-
-        self._enter = guarded_enter
-        return self
-
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Stream:
-        if self._stream is not None:
+        if self._enter is None:
             raise RuntimeError("open_stream() can be entered only once")
         await trio.lowlevel.checkpoint()
         stream = self._stream = self._enter()
+        # It need not live as long as the scope.
+        self._enter = None
         stream._scope.__enter__()
         return stream
 

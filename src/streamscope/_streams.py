@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import final
+from typing import TypeAlias, final
 
 import attrs
 import trio
@@ -23,6 +24,13 @@ from ._statistics import StreamManagerStatistics
 from ._stream import OpenStream, Stream
 from ._util import check_seconds
 from .abc import EventLog
+
+# The arguments of open_stream(), in their order.
+_Opening: TypeAlias = tuple[SessionId, str, str | None, bool, float]
+
+
+def _nothing() -> None:
+    """Guard nothing."""
 
 
 @final
@@ -85,22 +93,16 @@ class StreamManager:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        check_seconds("idle_timeout", idle_timeout)
-        return OpenStream(
-            partial(
-                self._enter,
-                session_id,
-                kind,
-                connection_info,
-                holds_session=holds_session,
-                idle_timeout=idle_timeout,
-            ),
-            self._leave,
-        )
+        return self._opening(_nothing, session_id, kind, connection_info, holds_session, idle_timeout)
 
-    def _enter(
-        self, session_id: SessionId, kind: str, connection_info: str | None, *, holds_session: bool, idle_timeout: float
-    ) -> Stream:
+    def _opening(self, guard: Callable[[], None], *options: *_Opening) -> OpenStream:
+        """Open a stream unless ``guard``, which is called on entry, raises."""
+        check_seconds("idle_timeout", options[-1])
+        return OpenStream(partial(self._enter, guard, *options), self._leave)
+
+    def _enter(self, guard: Callable[[], None], *options: *_Opening) -> Stream:
+        guard()
+        session_id, kind, connection_info, holds_session, idle_timeout = options
         scope = trio.CancelScope()
         record = self._admit(session_id, kind, connection_info, scope, holds_session=holds_session)
         try:

@@ -84,6 +84,19 @@ def test_the_list_does_not_grow_with_what_was_dropped():
         assert len(window._events) <= 2 * (len(window) + _COMPACT_AT)
 
 
+def test_what_is_kept_is_rarely_moved():
+    window = EventWindow()
+    for _ in range(1000):
+        window.append(b"x")
+    moved = 0
+    for _ in range(10_000):
+        window.append(b"x")
+        window.drop_oldest()
+        moved += len(window) if window._start == 0 else 0
+    # About once per event on the average, so that a step costs the same however many are kept.
+    assert 0 < moved <= 2 * 10_000
+
+
 def test_what_was_dropped_is_not_kept_alive():
     window = EventWindow()
     window.append(b"large")

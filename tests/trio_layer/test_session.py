@@ -568,6 +568,8 @@ async def test_it_refuses_whatever_comes_after_its_deadline_even_before_it_knows
         check_session_closed(
             await refused(SessionClosedError, session.open_stream().__aenter__), session.id, CloseReason.IDLE
         )
+        # And for another reason: all those have been told this one.
+        session.close(CloseReason.KILLED)
         done.set()
         await session.wait_closed()
         assert session.reason is CloseReason.IDLE
