@@ -510,6 +510,20 @@ async def test_a_reader_that_is_too_slow_is_told_that_it_missed_something() -> N
             assert reader.position.seq == 0
 
 
+async def test_one_that_leaves_for_that_left_as_a_slow_reader() -> None:
+    recorder = Recorder()
+    async with (
+        open_session_manager(log=MemoryEventLog(max_events=2), instruments=(recorder,)) as sessions,
+        sessions.open_session() as session,
+    ):
+        async with session.open_stream() as stream:
+            with pytest.raises(EventsExpiredError):
+                async with session.open_reader(stream.id) as reader:
+                    send(stream, 3)
+                    await reader.receive()
+    assert [change.reason for change in recorder.of(ReaderDetached)] == [CloseReason.SLOW_READER]
+
+
 # Any coming and going
 
 
