@@ -44,14 +44,14 @@ class MemoryEventLog(EventLog):
         max_finished: float = 10_000,
         resume_window: float = 300.0,
     ) -> None:
-        self.max_events = check_count("max_events", max_events)
-        self.max_stream_bytes = check_count("max_stream_bytes", max_stream_bytes)
-        self.max_bytes = check_count("max_bytes", max_bytes)
+        self.max_events: float = check_count("max_events", max_events)
+        self.max_stream_bytes: float = check_count("max_stream_bytes", max_stream_bytes)
+        self.max_bytes: float = check_count("max_bytes", max_bytes)
         if max_bytes < max_stream_bytes:
             raise ValueError(f"max_bytes={max_bytes:.12g} has no room for max_stream_bytes={max_stream_bytes:.12g}")
-        self.max_finished = check_count("max_finished", max_finished)
-        self.resume_window = check_seconds("resume_window", resume_window)
-        self.size = 0
+        self.max_finished: float = check_count("max_finished", max_finished)
+        self.resume_window: float = check_seconds("resume_window", resume_window)
+        self.size: int = 0
         self._sessions: dict[SessionId, dict[StreamId, _MemoryStreamLog]] = {}
         # Open streams of which events are kept, the one that was silent longest first.
         self._by_append: OrderedDict[_MemoryStreamLog, None] = OrderedDict()
@@ -141,9 +141,9 @@ class _MemoryStreamLog(StreamLog):
         self._log = log
         self._kept = True
         self._wakes: dict[Callable[[], None], None] = {}
-        self.session_id = session_id
-        self.stream_id = stream_id
-        self.window = EventWindow()
+        self.session_id: SessionId = session_id
+        self.stream_id: StreamId = stream_id
+        self.window: EventWindow = EventWindow()
 
     @property
     def first(self) -> int:

@@ -151,14 +151,14 @@ class Registry:
         self.by_principal: dict[str | None, dict[SessionRecord, None]] = {}
         self._by_activity: OrderedDict[StreamRecord, None] = OrderedDict()
         self._thread = threading.get_ident()
-        self.working = 0
+        self.working: int = 0
         """Open streams that hold their session."""
-        self.opened_sessions = 0
-        self.opened_streams = 0
+        self.opened_sessions: int = 0
+        self.opened_streams: int = 0
         self.closed_sessions: Counter[CloseReason] = Counter()
         self.closed_streams: Counter[CloseReason] = Counter()
-        self.sent_events = 0
-        self.sent_bytes = 0
+        self.sent_events: int = 0
+        self.sent_bytes: int = 0
 
     def claim(self) -> None:
         """Make sure that this thread may change the registry.

@@ -50,7 +50,7 @@ class StreamManager:
     """
 
     def __init__(self, *, log: EventLog | None = None, max_streams_per_session: float = 10_000) -> None:
-        self.log = MemoryEventLog() if log is None else log
+        self.log: EventLog = MemoryEventLog() if log is None else log
         """Where the streams' events are kept."""
         self._registry = Registry(Limits(max_streams_per_session=max_streams_per_session))
         self._declared = False

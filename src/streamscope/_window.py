@@ -38,9 +38,9 @@ class EventWindow:
         self._events: list[bytes] = []
         self._start = 0
         self._first = first
-        self.size = 0
+        self.size: int = 0
         """Bytes of the events that are kept."""
-        self.finished = False
+        self.finished: bool = False
         """Whether no event will follow the last one."""
 
     def __len__(self) -> int:
