@@ -22,11 +22,26 @@ FLOORS = [
     # 1: values
     ["_errors", "_limits", "_metadata", "_changes", "_statistics"],
     # 2: pure
-    ["_window", "_registry"],
+    ["_window", "_records", "_idle_order", "_registry"],
     # 3: interfaces
     ["abc", "_memory"],
     # 4: Trio
-    ["_clock", "_idle", "_feed", "_reader", "_start", "_stream", "_streams", "_session", "_manager", "_open"],
+    [
+        "_clock",
+        "_idle",
+        "_feed",
+        "_reader",
+        "_start",
+        "_stream",
+        "_streams",
+        "_readers",
+        "_hold",
+        "_resources",
+        "_session",
+        "_session_block",
+        "_manager",
+        "_open",
+    ],
 ]
 CORE = [name for floor in FLOORS for name in floor]
 # The front door is above the core: no file of the core comes in through it.

@@ -7,7 +7,7 @@ import time
 import trio
 
 from ._errors import WrongThreadError
-from ._registry import Record
+from ._records import Record
 
 
 def now() -> float:

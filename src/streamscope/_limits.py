@@ -27,6 +27,7 @@ class LimitOptions(TypedDict, total=False):
     idle_timeout: float
     max_age: float
     drain_timeout: float
+    evict_idle: bool
 
 
 @final
@@ -38,10 +39,10 @@ class Limits:
     """
 
     max_sessions: float = attrs.field(default=10_000.0, validator=_count)
-    """Sessions open at once. One more: `SessionLimitError`."""
+    """Sessions open at once. One more: see `evict_idle`."""
 
     max_sessions_per_principal: float = attrs.field(default=math.inf, validator=_count)
-    """Sessions of one principal open at once. One more: `SessionLimitError`."""
+    """Sessions of one principal open at once. One more: see `evict_idle`. Those of nobody are not counted."""
 
     max_streams_per_session: float = attrs.field(default=10_000.0, validator=_count)
     """Streams of one session open at once. One more: `StreamLimitError`."""
@@ -53,5 +54,10 @@ class Limits:
     """Seconds that a session may live at all. After that: ``expired``."""
 
     drain_timeout: float = attrs.field(default=5.0, validator=_seconds)
-    """Seconds that leaving a session waits for its streams to unwind. After that: a warning is
-    logged, and the session stays listed as closing until the last of them is done."""
+    """Seconds that leaving a session waits for its streams to unwind, and then for each of its resources to be
+    released. After that: a warning is logged, and the session stays listed as closing until all of them are done."""
+
+    evict_idle: bool = True
+    """Whether a session makes room for another one, where there are as many as may be, by ending as ``evicted``: of
+    those that nothing holds, the one that would be the first to idle out. Where all are held, or without this:
+    `SessionLimitError`."""

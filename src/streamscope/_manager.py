@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Final, TypeVarTuple, Unpack, final
@@ -12,16 +11,18 @@ import trio
 
 from ._changes import Change, SessionClosed, SessionOpened
 from ._clock import now, reading_time
-from ._errors import ManagerClosedError, UnknownSessionError
+from ._errors import ManagerClosedError, SessionClosedError, UnknownSessionError
 from ._feed import Feed, Watcher
 from ._ids import SessionId
 from ._limits import LimitOptions, Limits
 from ._metadata import SessionMetadata
 from ._reasons import CloseReason
-from ._session import OpenSession, Session
+from ._session import Session
+from ._session_block import OpenSession
 from ._start import start_scope
 from ._statistics import SessionManagerStatistics
 from ._streams import StreamManager
+from ._util import check_seconds
 from .abc import EventLog, Instrument
 
 Ts = TypeVarTuple("Ts")
@@ -70,10 +71,11 @@ class SessionManager:
         """The streams of all sessions."""
         self._registry = streams._adopt(limits)
         self._feed = Feed(instruments)
-        self._recent: deque[SessionClosed] = deque(maxlen=_RECENT)
+        self._recent: dict[SessionId, SessionClosed] = {}
         self._reason: CloseReason | None = None
         self._quiet = trio.Event()
         self._work_done: trio.Event | None = None
+        self._evicting = trio.Lock()
 
     @property
     def limits(self) -> Limits:
@@ -93,6 +95,8 @@ class SessionManager:
         principal: str | None = None,
         session_id: SessionId | None = None,
         connection_info: str | None = None,
+        idle_timeout: float | None = None,
+        max_age: float | None = None,
     ) -> OpenSession:
         """Open a session for the length of a block: ``async with sessions.open_session() as session``.
 
@@ -105,21 +109,49 @@ class SessionManager:
             principal: Whose session it is.
             session_id: Its identifier; a new one that nobody can guess if none is given.
             connection_info: Where its peer is.
+            idle_timeout: Seconds without a hold after which it ends; those of the manager's limits if none are given.
+            max_age: Seconds that it may live at all; those of the manager's limits if none are given.
 
         Raises:
             SessionLimitError: There is no room for it.
             ManagerClosedError: The manager is stopping.
-            ValueError: A session of that id is open.
+            ValueError: A session of that id is open, or a number of seconds is none.
         """
-        return OpenSession(partial(self._enter, session_id or SessionId.new(), principal, connection_info))
+        limits = self.limits
+        idle_timeout = limits.idle_timeout if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
+        max_age = limits.max_age if max_age is None else check_seconds("max_age", max_age)
+        enter = partial(self._enter, session_id or SessionId.new(), principal, connection_info, idle_timeout, max_age)
+        return OpenSession(partial(self._make_room, principal), enter)
 
-    def _enter(self, session_id: SessionId, principal: str | None, connection_info: str | None) -> Session:
+    async def _make_room(self, principal: str | None) -> None:
+        """End sessions that nothing holds until there is room for another, as far as there are such."""
+        if self._registry.find_bound(principal) is None:
+            return
+        # One at a time: of those who wait for the same room, each gets some of its own.
+        with trio.move_on_after(self.limits.drain_timeout):
+            async with self._evicting:
+                await self._evict(principal)
+
+    async def _evict(self, principal: str | None) -> None:
+        while self._reason is None and (record := self._registry.find_evictable(principal)) is not None:
+            assert isinstance(record.owner, Session)
+            record.owner.close(CloseReason.EVICTED)
+            await record.owner.wait_closed()
+
+    def _enter(
+        self,
+        session_id: SessionId,
+        principal: str | None,
+        connection_info: str | None,
+        idle_timeout: float,
+        max_age: float,
+    ) -> Session:
         if self._reason is not None:
             raise ManagerClosedError
         record = self._registry.admit_session(
             session_id, now=now(), wall=time.time(), principal=principal, connection_info=connection_info
         )
-        session = Session(self, self._registry, record, trio.CancelScope())
+        session = Session(self, self._registry, record, trio.CancelScope(), idle_timeout=idle_timeout, max_age=max_age)
         if self._feed:
             self._publish(SessionOpened(session.metadata))
         return session
@@ -132,6 +164,8 @@ class SessionManager:
         principal: str | None = None,
         session_id: SessionId | None = None,
         connection_info: str | None = None,
+        idle_timeout: float | None = None,
+        max_age: float | None = None,
     ) -> Session:
         """Open a session that outlives the task that asked for it, and return once it is open.
 
@@ -145,7 +179,13 @@ class SessionManager:
             Exception: Whatever entering `open_session` raises.
         """
         session_id = session_id or SessionId.new()
-        opening = self.open_session(principal=principal, session_id=session_id, connection_info=connection_info)
+        opening = self.open_session(
+            principal=principal,
+            session_id=session_id,
+            connection_info=connection_info,
+            idle_timeout=idle_timeout,
+            max_age=max_age,
+        )
         if self._reason is not None:
             # The nursery may be closed by now, and would say so instead.
             await trio.lowlevel.checkpoint()
@@ -160,15 +200,20 @@ class SessionManager:
         """Return an open session of this principal.
 
         Raises:
-            UnknownSessionError: There is none, it is ending, or it is somebody else's;
-                nothing tells which.
+            SessionClosedError: It was this principal's, and has ended; it tells why. That is known
+                of those in `recently_closed`.
+            UnknownSessionError: There is none, or it is somebody else's; nothing tells which.
         """
         record = self._registry.sessions.get(session_id)
-        if record is None or record.principal != principal or not isinstance(record.owner, Session):
-            raise UnknownSessionError
-        if record.owner._refusal() is not None:
-            raise UnknownSessionError
-        return record.owner
+        if record is None:
+            change = self._recent.get(session_id)
+            if change is not None and change.session.principal == principal:
+                raise SessionClosedError(session_id, change.reason)
+        elif record.principal == principal and isinstance(record.owner, Session):
+            if (reason := record.owner.reason) is not None:
+                raise SessionClosedError(session_id, reason)
+            return record.owner
+        raise UnknownSessionError
 
     def list_sessions(self, *, principal: str | None = None) -> list[SessionMetadata]:
         """Return a snapshot of every open session, the oldest first; of one principal where it is given."""
@@ -179,7 +224,7 @@ class SessionManager:
 
     def recently_closed(self) -> list[SessionClosed]:
         """Return the last 1,000 sessions that have ended, the newest last."""
-        return list(self._recent)
+        return list(self._recent.values())
 
     def statistics(self) -> SessionManagerStatistics:
         """Count what the manager has seen."""
@@ -277,6 +322,10 @@ class SessionManager:
         self.streams.log.discard_session(session.id)
         metadata = session.metadata
         change = SessionClosed(metadata, metadata.reason or CloseReason.COMPLETED)
-        self._recent.append(change)
+        # An identifier that was used twice is told of once, as what it was last.
+        self._recent.pop(session.id, None)
+        self._recent[session.id] = change
+        if len(self._recent) > _RECENT:
+            del self._recent[next(iter(self._recent))]
         self._publish(change)
         self._check_quiet()

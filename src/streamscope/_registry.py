@@ -8,8 +8,9 @@ as no method awaits, no other task sees it half done.
 
 Each operation costs the same however much is open. Streams are kept in the
 order of their last activity, so a clean-up looks at those that it returns and
-at one more. A stream that is closing has left that order already: it is never
-found twice.
+at one more; idle sessions in the order in which they will idle out, so the one
+that makes room for another is found at once. What is closing has left these
+orders already: it is never found twice.
 
 Only the thread that runs the event loop may change the registry. Any thread
 may read it: a look-up is one dict operation, a listing one copy of a dict's
@@ -20,9 +21,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from typing import Protocol, final
-
-import attrs
+from typing import final
 
 from ._errors import (
     SessionClosedError,
@@ -32,112 +31,11 @@ from ._errors import (
     UnknownStreamError,
     WrongThreadError,
 )
+from ._idle_order import IdleOrder
 from ._ids import SessionId, StreamId
 from ._limits import Limits
-from ._metadata import SessionMetadata, StreamMetadata, utc
-from ._reasons import TRANSITIONS, CloseReason, State
-
-
-class Cancellable(Protocol):
-    """What ends a stream: a `trio.CancelScope`, as far as the registry knows."""
-
-    def cancel(self, reason: str | None = None) -> None: ...
-
-
-class SessionOwner(Protocol):
-    """What is told of a session's streams, where the session is more than a name.
-
-    The registry keeps it beside the session, and never calls it.
-    """
-
-    def _refusal(self) -> CloseReason | None: ...
-    def _stream_opened(self, stream: StreamRecord) -> None: ...
-    def _stream_closed(self, stream: StreamRecord, *, last: bool) -> None: ...
-
-
-@attrs.define(eq=False, kw_only=True)
-class Record:
-    """What the registry knows of a session and of a stream alike."""
-
-    created: float
-    created_at: float
-    last_activity: float
-    connection_info: str | None
-    state: State = State.OPEN
-    reason: CloseReason | None = None
-
-    def move(self, state: State, reason: CloseReason) -> None:
-        """Take a step in the scope's life; the first reason stays."""
-        if state not in TRANSITIONS[self.state]:
-            raise RuntimeError(f"{self.state.value} cannot become {state.value}")
-        # Another thread may take a snapshot between these two; it takes what has no reason yet for open.
-        self.state = state
-        if self.reason is None:
-            self.reason = reason
-
-
-@final
-@attrs.define(eq=False, kw_only=True)
-class SessionRecord(Record):
-    """One session.
-
-    ``declared`` tells a session that was opened as such from one that is known
-    only by the streams registered under its id, and goes with the last of them.
-    """
-
-    id: SessionId
-    principal: str | None
-    declared: bool
-    owner: SessionOwner | None = None
-    streams: dict[StreamRecord, None] = attrs.Factory(dict["StreamRecord", None])
-
-    def snapshot(self, now: float) -> SessionMetadata:
-        """Return what is known of the session at ``now``."""
-        reason = self.reason  # see move()
-        return SessionMetadata(
-            session_id=self.id,
-            principal=self.principal,
-            connection_info=self.connection_info,
-            state=self.state if reason else State.OPEN,
-            reason=reason,
-            created_at=utc(self.created_at),
-            age=now - self.created,
-            idle=max(0.0, now - self.last_activity),
-            stream_count=len(self.streams),
-        )
-
-
-@final
-@attrs.define(eq=False, kw_only=True)
-class StreamRecord(Record):
-    """One stream, and what ends it."""
-
-    id: StreamId
-    session: SessionRecord
-    kind: str
-    scope: Cancellable | None
-    holds_session: bool
-    handle: object = None
-    event_count: int = 0
-    byte_count: int = 0
-
-    def snapshot(self, now: float) -> StreamMetadata:
-        """Return what is known of the stream at ``now``."""
-        reason = self.reason  # see move()
-        return StreamMetadata(
-            stream_id=self.id,
-            session_id=self.session.id,
-            principal=self.session.principal,
-            kind=self.kind,
-            connection_info=self.connection_info,
-            state=self.state if reason else State.OPEN,
-            reason=reason,
-            created_at=utc(self.created_at),
-            age=now - self.created,
-            idle=max(0.0, now - self.last_activity),
-            event_count=self.event_count,
-            byte_count=self.byte_count,
-        )
+from ._reasons import CloseReason, State
+from ._records import Cancellable, SessionOwner, SessionRecord, StreamRecord
 
 
 @final
@@ -150,6 +48,7 @@ class Registry:
         self.streams: dict[StreamId, StreamRecord] = {}
         self.by_principal: dict[str | None, dict[SessionRecord, None]] = {}
         self._by_activity: OrderedDict[StreamRecord, None] = OrderedDict()
+        self._idle = IdleOrder()
         self._thread = threading.get_ident()
         self.working: int = 0
         """Open streams that hold their session."""
@@ -196,11 +95,8 @@ class Registry:
         self.claim()
         if session_id in self.sessions:
             raise ValueError("a session of that id is open already; take SessionId.new()")
-        if len(self.sessions) >= self.limits.max_sessions:
-            raise SessionLimitError("max_sessions", self.limits.max_sessions)
-        mine = self.by_principal.get(principal, ()) if principal is not None else ()
-        if len(mine) >= self.limits.max_sessions_per_principal:
-            raise SessionLimitError("max_sessions_per_principal", self.limits.max_sessions_per_principal)
+        if (bound := self.find_bound(principal)) is not None:
+            raise SessionLimitError(bound, getattr(self.limits, bound))
         return self._add_session(
             SessionRecord(
                 id=session_id,
@@ -213,6 +109,44 @@ class Registry:
                 connection_info=connection_info,
             )
         )
+
+    def _peers(self, principal: str | None) -> dict[SessionRecord, None]:
+        """Return the sessions that count against the bound per principal; where nobody was authenticated, none."""
+        return {} if principal is None else self.by_principal.get(principal, {})
+
+    def find_bound(self, principal: str | None) -> str | None:
+        """Return the name of the bound that keeps out another session of ``principal``, if one does."""
+        if len(self._peers(principal)) >= self.limits.max_sessions_per_principal:
+            return "max_sessions_per_principal"
+        return "max_sessions" if len(self.sessions) >= self.limits.max_sessions else None
+
+    def find_evictable(self, principal: str | None) -> SessionRecord | None:
+        """Return the session that is to make room for one of ``principal``.
+
+        That is the one which would be the first to idle out: of the
+        principal's own where it has as many as it may have, else of all.
+
+        Returns:
+            ``None`` where there is room, where nothing is idle, or where none is to be evicted.
+        """
+        bound = self.find_bound(principal)
+        if bound is None or not self.limits.evict_idle:
+            return None
+        if bound == "max_sessions":
+            return self._idle.first()
+        idle = (record for record in self._peers(principal) if record.idle_since is not None)
+        return min(idle, key=lambda record: record.idles_out, default=None)
+
+    def mark_idle(self, record: SessionRecord, now: float, timeout: float) -> None:
+        """Note that nothing holds a session, so that it will idle out ``timeout`` seconds from now."""
+        self.claim()
+        if record.state is State.OPEN:
+            self._idle.add(record, now, timeout)
+
+    def mark_held(self, record: SessionRecord) -> None:
+        """Note that something holds a session. Idempotent."""
+        self.claim()
+        self._idle.remove(record)
 
     def _add_session(self, record: SessionRecord) -> SessionRecord:
         self.sessions[record.id] = record
@@ -242,6 +176,7 @@ class Registry:
         if record.state is not State.OPEN:
             return []
         record.move(State.CLOSING, reason)
+        self._idle.remove(record)
         streams = [stream for stream in record.streams if stream.state is State.OPEN]
         for stream in streams:
             self.close_stream(stream, reason)
@@ -253,6 +188,7 @@ class Registry:
         if record.streams:
             raise RuntimeError(f"{len(record.streams)} streams of the session are still open")
         record.move(State.CLOSED, CloseReason.COMPLETED)
+        self._idle.remove(record)
         del self.sessions[record.id]
         peers = self.by_principal[record.principal]
         del peers[record]

@@ -5,27 +5,31 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Final, Protocol, TypeVarTuple, final
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple, final
 
 import trio
 
-from ._changes import Change, ReaderAttached, ReaderDetached, StreamClosed, StreamOpened
+from ._changes import Change, StreamClosed, StreamOpened
 from ._clock import now, reading_time
-from ._errors import SessionClosedError, UnknownStreamError
+from ._errors import SessionClosedError
+from ._hold import Hold
 from ._idle import IdleDeadline
 from ._ids import SessionId, StreamId
 from ._metadata import SessionMetadata
 from ._reader import EventReader, OpenReader
+from ._readers import Readers
 from ._reasons import CloseReason, State
-from ._registry import Registry, SessionRecord, StreamRecord
+from ._records import SessionRecord, StreamRecord
+from ._registry import Registry
+from ._resources import Resources
 from ._start import start_scope
 from ._stream import OpenStream, Stream, end_reason
 from ._streams import StreamManager
 from ._util import check_seconds
-from .abc import StreamLog
 
 logger: Final = logging.getLogger("streamscope")
+T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
@@ -45,19 +49,41 @@ class SessionHost(Protocol):
 class Session:
     """An open session. Get one from ``async with sessions.open_session()`` or ``await sessions.start_session()``."""
 
-    __slots__ = ("_closed", "_host", "_idle", "_left", "_readers", "_record", "_registry", "_scope")
+    __slots__ = (
+        "_closed",
+        "_host",
+        "_idle",
+        "_left",
+        "_readers",
+        "_record",
+        "_registry",
+        "_resources",
+        "_scope",
+        "value",
+    )
 
-    def __init__(self, host: SessionHost, registry: Registry, record: SessionRecord, scope: trio.CancelScope) -> None:
+    def __init__(
+        self,
+        host: SessionHost,
+        registry: Registry,
+        record: SessionRecord,
+        scope: trio.CancelScope,
+        *,
+        idle_timeout: float,
+        max_age: float,
+    ) -> None:
         self._host = host
         self._registry = registry
         self._record = record
         self._scope = scope
         self._closed: trio.Event | None = None
         self._left = False
-        self._readers: dict[StreamId, list[EventReader]] = {}
-        limits = registry.limits
-        self._idle = IdleDeadline(scope, limits.idle_timeout, trio.current_time() + limits.max_age)
-        self._idle.touch()
+        self._readers = Readers(self, host.streams)
+        self._resources = Resources(registry.limits.drain_timeout, self._refused, self._settle)
+        self._idle = IdleDeadline(scope, idle_timeout, trio.current_time() + max_age)
+        self._count_idle()
+        self.value: Any = None
+        """Whatever the application keeps with the session."""
         record.owner = self
 
     def __repr__(self) -> str:
@@ -89,7 +115,7 @@ class Session:
     def idle_timeout(self, seconds: float) -> None:
         if seconds != self._idle.timeout:
             self._idle.timeout = check_seconds("idle_timeout", seconds)
-            self._idle.touch()
+            self._count_idle()
 
     @property
     def metadata(self) -> SessionMetadata:
@@ -171,13 +197,74 @@ class Session:
             EventsExpiredError: Some of the events after that one are no longer kept.
             SessionClosedError: The session has ended.
         """
-        return OpenReader(self, stream_id, after, supersede=supersede)
+        return OpenReader(self._readers, stream_id, after, supersede=supersede)
 
     def get_readers(self, stream_id: StreamId) -> list[EventReader]:
         """Return the readers of a stream that are attached now, the oldest first."""
-        return list(self._readers.get(stream_id, ()))
+        return self._readers.of(stream_id)
+
+    # Resources
+
+    async def enter_async_context(self, manager: AbstractAsyncContextManager[T, bool | None]) -> T:
+        """Enter a context manager, and leave it when the session ends, however it ends. Always a checkpoint.
+
+        It is left when the session's streams have unwound, in the reverse order
+        of entry, with no exception, and within ``drain_timeout`` seconds. It is
+        entered and left by a task of its own, so it may hold a nursery. What it
+        raises after its entry is logged.
+
+        Args:
+            manager: The context manager.
+
+        Returns:
+            What entering it gave.
+
+        Raises:
+            SessionClosedError: The session is ending.
+            Exception: Whatever entering the context manager raises.
+        """
+        if (refusal := self._refused()) is not None:
+            # The nursery may be closed by now, and would say so instead.
+            await trio.lowlevel.checkpoint()
+            raise refusal
+        value: T = await self._host.nursery.start(self._resources.hold, manager)
+        return value
+
+    def _refused(self) -> SessionClosedError | None:
+        return None if self._refusal() is None else self._ended()
 
     # Life
+
+    def hold(self) -> Hold[Session]:
+        """Keep the session from being idle for the length of a block: ``with session.hold():``.
+
+        Raises:
+            SessionClosedError: The session is ending.
+        """
+        return Hold(self)
+
+    def _take_hold(self) -> None:
+        if (refusal := self._refused()) is not None:
+            raise refusal
+        self._registry.claim()
+        self._hold()
+
+    def _hold(self) -> None:
+        self._idle.hold()
+        self._registry.mark_held(self._record)
+
+    def _release_hold(self) -> None:
+        self._idle.release()
+        self._mark_idle()
+
+    def _count_idle(self) -> None:
+        """Count the idle time-out from now, unless something holds the session."""
+        self._idle.touch()
+        self._mark_idle()
+
+    def _mark_idle(self) -> None:
+        if not self._idle.holds:
+            self._registry.mark_idle(self._record, trio.current_time(), self._idle.timeout)
 
     @trio.lowlevel.enable_ki_protection
     def touch(self) -> None:
@@ -185,7 +272,7 @@ class Session:
         at = now()
         self._registry.claim()
         self._record.last_activity = at
-        self._idle.touch()
+        self._count_idle()
 
     @trio.lowlevel.enable_ki_protection
     def close(self, reason: CloseReason = CloseReason.CANCELLED) -> None:
@@ -198,7 +285,7 @@ class Session:
         self._scope.cancel(reason=f"session ended: {self._record.reason}")
 
     async def wait_closed(self) -> None:
-        """Wait until the session and all of its streams have ended. Always a checkpoint."""
+        """Wait until the session has ended, with its streams and resources. Always a checkpoint."""
         if self._record.state is State.CLOSED:
             await trio.lowlevel.checkpoint()
             return
@@ -212,24 +299,34 @@ class Session:
         self._end_streams(self._refusal() or end_reason(exc, self._scope))
 
     def _leave(self) -> None:
-        """Take the session out: now, or with its last stream."""
+        """Take the session out: now, or with the last of what it contains."""
         self._left = True
-        if not self._record.streams:
-            self._discharge()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Take the next step of the end: streams go first, then resources, then the session itself."""
+        if self._left and not self._record.streams:
+            if self._resources:
+                self._resources.release_newest()
+            else:
+                self._discharge()
 
     async def _drain(self) -> None:
-        """Wait until the session's streams have unwound, shielded, for at most ``drain_timeout`` seconds."""
-        if not self._record.streams:
+        """Wait until all that the session contains has unwound, shielded, for ``drain_timeout`` seconds each."""
+        if self._record.state is State.CLOSED:
             return
         timeout = self._registry.limits.drain_timeout
-        with trio.CancelScope(shield=True, relative_deadline=timeout):
+        with trio.CancelScope(shield=True, relative_deadline=timeout * (1 + len(self._resources))):
             await self.wait_closed()
         if left := len(self._record.streams):
             logger.warning("%d streams of a session still run %g seconds after its end", left, timeout)
 
     def _end_streams(self, reason: CloseReason) -> None:
+        begins = self._record.state is State.OPEN
         for stream in self._registry.close_session(self._record, reason):
             self._host.streams._end(stream, reason)
+        if begins:
+            self._resources.end()
 
     def _discharge(self) -> None:
         self._registry.discharge_session(self._record)
@@ -237,7 +334,7 @@ class Session:
         if self._closed is not None:
             self._closed.set()
 
-    # What the stream manager tells
+    # What streams and readers tell
 
     def _refusal(self) -> CloseReason | None:
         """Say why the session takes no streams, or ``None`` where it does.
@@ -249,115 +346,29 @@ class Session:
             return self._deadline_reason()
         return reason
 
+    def _observed(self) -> bool:
+        return self._host._observed()
+
+    def _publish(self, change: Change) -> None:
+        self._host._publish(change)
+
     def _stream_opened(self, stream: StreamRecord) -> None:
         """Take note of a new stream."""
         if stream.holds_session:
-            self._idle.hold()
-        if self._host._observed():
-            self._host._publish(StreamOpened(stream.snapshot(stream.created)))
+            self._hold()
+        if self._observed():
+            self._publish(StreamOpened(stream.snapshot(stream.created)))
 
     def _stream_closed(self, stream: StreamRecord, *, last: bool) -> None:
         """Take note of a stream's end."""
         if stream.holds_session:
-            self._idle.release()
-        if self._host._observed():
+            self._release_hold()
+        if self._observed():
             assert stream.reason is not None
-            self._host._publish(StreamClosed(stream.snapshot(trio.current_time()), stream.reason))
+            self._publish(StreamClosed(stream.snapshot(trio.current_time()), stream.reason))
         self._host._stream_over()
-        if last and self._left:
-            self._discharge()
+        if last:
+            self._settle()
 
     def _deadline_reason(self) -> CloseReason:
         return CloseReason.EXPIRED if self._idle.expired else CloseReason.IDLE
-
-    # What readers tell
-
-    async def _find_log(self, stream_id: StreamId) -> StreamLog:
-        """Find the events of one of the session's streams. Always a checkpoint."""
-        try:
-            log = await self._host.streams.log.find_stream(self.id, stream_id)
-        except UnknownStreamError:
-            if self._refusal() is not None:
-                raise self._ended() from None
-            raise
-        if self._refusal() is not None:
-            raise self._ended()
-        return log
-
-    def _reader_attached(self, reader: EventReader, *, supersede: bool) -> None:
-        """Take note of a new reader."""
-        others = self._readers.setdefault(reader.stream_id, [])
-        if supersede:
-            for other in others:
-                other.end(CloseReason.SUPERSEDED)
-        others.append(reader)
-        self._idle.hold()
-        if (stream := self._host.streams.get_stream(reader.stream_id)) is not None:
-            stream._reader_attached()
-        if self._host._observed():
-            self._host._publish(ReaderAttached(self.metadata, reader.position))
-
-    def _reader_moved(self, reader: EventReader) -> None:
-        """Take note of a reader's progress."""
-        if (stream := self._host.streams.get_stream(reader.stream_id)) is not None:
-            stream.touch()
-
-    def _reader_detached(self, reader: EventReader, reason: CloseReason) -> None:
-        """Take note of a reader's end."""
-        others = self._readers[reader.stream_id]
-        others.remove(reader)
-        if not others:
-            del self._readers[reader.stream_id]
-        self._idle.release()
-        if (stream := self._host.streams.get_stream(reader.stream_id)) is not None:
-            stream._reader_detached()
-        if self._host._observed():
-            self._host._publish(ReaderDetached(self.metadata, reader.position, reason))
-
-
-@final
-class OpenSession:
-    """The context manager behind ``open_session()``: a class, so that Ctrl-C finds it whole.
-
-    Args:
-        enter: Admits the session and makes its scope; synchronous, may refuse.
-    """
-
-    __slots__ = ("_enter", "_session")
-
-    def __init__(self, enter: Callable[[], Session]) -> None:
-        self._enter: Callable[[], Session] | None = enter
-        self._session: Session | None = None
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aenter__(self) -> Session:
-        if self._enter is None:
-            raise RuntimeError("open_session() can be entered only once")
-        await trio.lowlevel.checkpoint()
-        session = self._session = self._enter()
-        # It need not live as long as the scope.
-        self._enter = None
-        session._scope.__enter__()
-        return session
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        session = self._session
-        assert session is not None
-        session._begin_to_leave(exc)
-        waits = True
-        try:
-            return session._scope.__exit__(exc_type, exc, traceback)
-        except RuntimeError:
-            # This very task has left a stream of the session open, and cannot end it while it waits here.
-            waits = False
-            raise
-        finally:
-            session._leave()
-            if waits:
-                await session._drain()  # noqa: ASYNC102 - has its own shield

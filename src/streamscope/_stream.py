@@ -26,7 +26,8 @@ from ._idle import IdleDeadline
 from ._ids import EventId, SessionId, StreamId
 from ._metadata import StreamMetadata
 from ._reasons import CloseReason, State
-from ._registry import Registry, StreamRecord
+from ._records import StreamRecord
+from ._registry import Registry
 from .abc import StreamLog
 
 

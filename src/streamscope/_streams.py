@@ -19,7 +19,8 @@ from ._limits import LimitOptions, Limits
 from ._memory import MemoryEventLog
 from ._metadata import StreamMetadata
 from ._reasons import CloseReason, State
-from ._registry import Registry, StreamRecord
+from ._records import StreamRecord
+from ._registry import Registry
 from ._statistics import StreamManagerStatistics
 from ._stream import OpenStream, Stream
 from ._util import check_seconds

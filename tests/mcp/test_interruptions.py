@@ -10,7 +10,7 @@ import attrs
 import pytest
 import trio
 
-from streamscope import CloseReason, UnknownSessionError, open_session_manager
+from streamscope import CloseReason, SessionClosedError, UnknownSessionError, open_session_manager
 from streamscope.mcp import StreamableHTTPEndpoint
 from tests.mcp.demo import Demo
 from tests.mcp.helpers import BOTH, PATIENCE, answer, bare_exceptions, call, envelope, initialize, notification, request
@@ -122,7 +122,7 @@ async def test_all_sessions_end_at_any_step(what, delay):
             nursery.start_soon(exchange.run, app)
             await steps(step)
             for listed in sessions.list_sessions():
-                with suppress(UnknownSessionError):
+                with suppress(UnknownSessionError, SessionClosedError):
                     sessions.get_session(listed.session_id).close(CloseReason.KILLED)
             await steps(STEPS)
             if what in {"modern", "listen"}:

@@ -121,7 +121,7 @@ async def test_2026_requests_are_kept_apart():
 
 
 async def test_no_principal_takes_more_than_its_share():
-    async with two_users(max_sessions_per_principal=2) as (_, served, alice, mallory):
+    async with two_users(max_sessions_per_principal=2, evict_idle=False) as (_, served, alice, mallory):
         assert (await alice.post(initialize(), mcp_session_id=None)).status_code == 200
         response = await alice.post(initialize(), mcp_session_id=None)
         assert response.status_code == 503

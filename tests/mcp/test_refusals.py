@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from streamscope import SessionId
+from streamscope import CloseReason, SessionId
 from streamscope.mcp import HostPolicy
 from streamscope.mcp._response import Response
 from tests.mcp.demo import Demo
@@ -231,16 +231,52 @@ async def test_any_host_where_one_says_so():
 
 
 async def test_a_session_too_many():
-    async with serving(Demo().server, max_sessions=2) as served, peering(served.url) as peer:
+    async with (
+        serving(Demo().server, max_sessions=2) as served,
+        peering(served.url) as peer,
+        peering(served.url) as first,
+        peering(served.url) as second,
+    ):
+        for busy in (first, second):
+            await busy.initialize()
+        async with first.listen(), second.listen():
+            await check_full(served, peer)
+        # Now they are idle, and the one that has been so for longer makes room.
+        await peer.initialize()
+        assert [closed.reason for closed in served.sessions.recently_closed()] == [CloseReason.EVICTED]
+        statuses = {(await busy.post(request("ping"))).status_code for busy in (first, second)}
+        assert statuses == {200, 404}
+
+
+async def test_a_session_too_many_where_none_is_evicted():
+    async with (
+        serving(Demo().server, max_sessions=2, evict_idle=False) as served,
+        peering(served.url) as peer,
+    ):
         first = peer.twin()
         await first.initialize()
         await peer.twin().initialize()
-        response = await peer.post(initialize())
-        assert "max_sessions=2 is reached" in refused(response, 503)["error"]["message"]
-        assert int(response.headers["retry-after"]) > 0
-        assert len(served.sessions.list_sessions()) == 2
+        await check_full(served, peer)
         await first.send("DELETE")
         await peer.initialize()
+
+
+async def check_full(served, peer):
+    response = await peer.post(initialize())
+    assert "max_sessions=2 is reached" in refused(response, 503)["error"]["message"]
+    assert int(response.headers["retry-after"]) > 0
+    assert len(served.sessions.list_sessions()) == 2
+
+
+async def test_a_flood_of_handshakes_evicts_only_what_was_never_used():
+    async with serving(Demo().server, max_sessions=10) as served, peering(served.url) as peer:
+        await peer.initialize()
+        assert "result" in await peer.ask(request("ping"))
+        for _ in range(30):
+            assert (await peer.post(initialize(), mcp_session_id=None)).status_code == 200
+        assert len(served.sessions.list_sessions()) == 10
+        assert served.sessions.statistics().closed_sessions == {CloseReason.EVICTED: 21}
+        assert "result" in await peer.ask(request("ping"))
 
 
 async def test_a_request_too_many():

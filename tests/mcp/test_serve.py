@@ -27,7 +27,7 @@ async def test_with_sessions_of_its_own():
     stop = trio.Event()
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-            url = await start(nursery, Demo(), stop=stop, handle_signals=False, max_sessions=1)
+            url = await start(nursery, Demo(), stop=stop, handle_signals=False, max_sessions=1, evict_idle=False)
             async with peering(url) as peer:
                 await peer.initialize()
                 assert (await peer.post(initialize(), mcp_session_id=None)).status_code == 503

@@ -20,7 +20,8 @@ from streamscope import (
     UnknownStreamError,
     WrongThreadError,
 )
-from streamscope._registry import Registry, SessionRecord, StreamRecord
+from streamscope._records import SessionRecord, StreamRecord
+from streamscope._registry import Registry
 
 S1, S2 = SessionId("s1"), SessionId("s2")
 AT = {"now": 10.0, "wall": 1_700_000_000.0}
@@ -249,6 +250,8 @@ CHANGES = {
     "discharge_session": lambda registry, session, stream: registry.discharge_session(session),
     "discharge_stream": lambda registry, session, stream: registry.discharge_stream(stream, CloseReason.KILLED),
     "expire_streams": lambda registry, session, stream: registry.expire_streams(100.0, 1.0),
+    "mark_held": lambda registry, session, stream: registry.mark_held(session),
+    "mark_idle": lambda registry, session, stream: registry.mark_idle(session, 1.0, 60.0),
 }
 
 
@@ -263,7 +266,7 @@ def test_another_thread_may_not_change_it(registry, change):
 
 
 def test_every_change_is_tried_from_another_thread():
-    looking = {"find_session", "find_stream"}
+    looking = {"find_session", "find_stream", "find_bound", "find_evictable"}
     # These come with every event; it is for their callers to be in the right thread.
     unchecked = {"touch", "record_event"}
     assert {name for name in vars(Registry) if not name.startswith("_")} - looking - unchecked == set(CHANGES)

@@ -22,7 +22,8 @@ from streamscope import (
     UnknownSessionError,
     UnknownStreamError,
 )
-from streamscope._registry import Record, Registry, SessionRecord, StreamRecord
+from streamscope._records import Record, SessionRecord, StreamRecord
+from streamscope._registry import Registry
 
 WALL = 1_700_000_000.0
 # Few names, so that sessions of the same name come again.
@@ -118,6 +119,7 @@ class RegistryMachine(RuleBasedStateMachine):
             list(registry.streams.items()),
             [(principal, list(mine)) for principal, mine in registry.by_principal.items()],
             list(registry._by_activity),
+            [(timeout, list(queue)) for timeout, queue in registry._idle._queues.items()],
             (registry.working, registry.opened_sessions, registry.opened_streams),
             (dict(registry.closed_sessions), dict(registry.closed_streams)),
             (registry.sent_events, registry.sent_bytes),
@@ -139,10 +141,10 @@ class RegistryMachine(RuleBasedStateMachine):
         mine = [session for session in self.open_sessions() if session.principal == principal]
         if self.known(session_id) is not None:
             self.refused(ValueError, admit, "is open already")
-        elif len(self.open_sessions()) >= self.limits.max_sessions:
-            self.refused(SessionLimitError, admit, "^max_sessions=")
         elif principal is not None and len(mine) >= self.limits.max_sessions_per_principal:
             self.refused(SessionLimitError, admit, "^max_sessions_per_principal=")
+        elif len(self.open_sessions()) >= self.limits.max_sessions:
+            self.refused(SessionLimitError, admit, "^max_sessions=")
         else:
             record = admit()
             assert (record.id, record.principal, record.declared) == (session_id, principal, True)

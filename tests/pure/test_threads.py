@@ -21,7 +21,8 @@ from streamscope import (
     StreamMetadata,
     WrongThreadError,
 )
-from streamscope._registry import Registry, StreamRecord
+from streamscope._records import StreamRecord
+from streamscope._registry import Registry
 
 SESSIONS = [SessionId(f"s{number}") for number in range(4)]
 READERS = 3

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import Any
 
 import attrs
 import trio
@@ -78,6 +79,8 @@ class World:
     inside: set[StreamId] = attrs.Factory(set)
     """The streams in whose block some task is now."""
     inside_session: set[SessionId] = attrs.Factory(set)
+    held: list[SessionId] = attrs.Factory(list)
+    """The sessions in a hold on which some task is now."""
     without_body: set[SessionId] = attrs.Factory(set)
     """Sessions in whose block no code of ours runs."""
     ended: dict[StreamId | SessionId, CloseReason] = attrs.Factory(dict)
@@ -87,6 +90,9 @@ class World:
     sent: dict[StreamId, int] = attrs.Factory(dict)
     stopping: bool = False
     failed_bodies: int = 0
+    resources: int = 0
+    """Resources that were entered and not left."""
+    failed_resources: int = 0
     failures: list[BaseException] = attrs.Factory(list)
 
     def session(self, number: int) -> Session:
@@ -148,6 +154,7 @@ class World:
             leaving.own = session._scope.cancel_called
             leaving.outside = _cancelled_around(session._scope)
             leaving.at = trio.current_time()
+            leaving.resources = len(session._resources)
             reason = session.reason
             if reason is None:
                 assert session.id not in self.ended
@@ -165,6 +172,8 @@ class World:
             assert session.metadata.age >= limits.max_age
         elif reason is CloseReason.IDLE:
             assert session.metadata.age >= limits.idle_timeout
+        elif reason is CloseReason.EVICTED:
+            assert limits.evict_idle
         else:
             # A drain ends sessions whenever their work is done.
             assert self.stopping
@@ -183,6 +192,7 @@ class Exit:
     closed: Session | None = None
     """For a stream: its session, if that is closing."""
     at: float = 0.0
+    resources: int = 0
 
     def check(self, came_out: BaseException | None) -> None:
         """Check what came out of the block, given what came out of its body."""
@@ -224,6 +234,7 @@ class Guard(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self.world: World | None = None
+        self.held: dict[SessionId, list[Any]] = {}
         self.failure: AssertionError | None = None
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
@@ -242,20 +253,36 @@ class Guard(trio.abc.Instrument):
         for session_id, session in registry.sessions.items():
             closing = session.state is State.CLOSING
             inside = session_id in world.inside_session or session_id in world.without_body
-            # One that is being left waits for its streams, or would be gone.
-            assert inside or (closing and session.streams)
-            if closing:
-                assert all(stream.state is State.CLOSING for stream in session.streams)
             owner = session.owner
             assert isinstance(owner, Session)
-            readers = sum(len(readers) for readers in owner._readers.values())
-            assert owner._idle.holds == readers + sum(stream.holds_session for stream in session.streams)
+            # One that is being left waits for its streams and resources, or would be gone.
+            assert inside or (closing and (session.streams or owner._resources))
+            if closing:
+                assert all(stream.state is State.CLOSING for stream in session.streams)
+            readers = len(owner._readers.attached)
+            held = readers + sum(stream.holds_session for stream in session.streams) + world.held.count(session_id)
+            assert owner._idle.holds == held
+            assert (session.idle_since is not None) == (not held and not closing)
+            self.check_resources(owner)
         by_session = [stream for session in registry.sessions.values() for stream in session.streams]
         assert sorted(by_session, key=id) == sorted(registry.streams.values(), key=id)
+        idle = [session for queue in registry._idle._queues.values() for session in queue]
+        assert set(idle) == {session for session in registry.sessions.values() if session.idle_since is not None}
+        assert registry._idle.first() is min(idle, key=lambda session: session.idles_out, default=None)
         assert registry.working == sum(stream.holds_session for stream in by_session)
         by_activity = list(registry._by_activity)
         assert sorted(by_activity, key=id) == sorted((s for s in by_session if s.state is State.OPEN), key=id)
         assert by_activity == sorted(by_activity, key=lambda stream: stream.last_activity)
+
+    def check_resources(self, session: Session) -> None:
+        """Check that what came last goes first, and after the streams unless its time is up."""
+        before = self.held.get(session.id, [])
+        now = self.held[session.id] = list(session._resources._held)
+        kept = min(len(before), len(now))
+        assert before[:kept] == now[:kept]
+        for resource in before[kept:]:
+            in_time = not resource.scope.cancel_called
+            assert not (in_time and session.streams)
 
 
 # The steps
@@ -406,6 +433,54 @@ class InStream(Step):
 
 
 @attrs.frozen
+class Held(Step):
+    """Steps while some session is held."""
+
+    session: int
+    steps: Steps
+
+    async def take(self, here: Here) -> None:
+        session = here.world.session(self.session)
+        with session.hold():
+            here.world.held.append(session.id)
+            try:
+                await here.take(self.steps)
+            finally:
+                here.world.held.remove(session.id)
+
+
+@attrs.frozen
+class Keep(Step):
+    """Has some session hold a resource, which opens a nursery, and takes its time to come and to go."""
+
+    session: int
+    entry: int
+    exit: int
+    fails: bool
+
+    async def take(self, here: Here) -> None:
+        session = here.world.session(self.session)
+        assert await session.enter_async_context(self.resource(here.world)) is self
+        event("a resource")
+
+    @asynccontextmanager
+    async def resource(self, world: World) -> AsyncIterator[Keep]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            await trio.sleep(self.entry)
+            world.resources += 1
+            try:
+                yield self
+            finally:
+                world.resources -= 1
+                if self.fails:
+                    world.failed_resources += 1
+                    raise Boom
+                await trio.sleep(self.exit)  # noqa: ASYNC102 - it may be shielded, or be cut short
+                nursery.cancel_scope.cancel()
+
+
+@attrs.frozen
 class InSession(Step):
     """Steps in a session of its own."""
 
@@ -427,10 +502,11 @@ class InSession(Step):
                 leaving.check(came_out)
                 assert session.reason is world.reasons[session.id]
                 took = trio.current_time() - leaving.at
-                timeout = world.sessions.limits.drain_timeout
-                # Streams that are left when the time is up keep it listed; else it is gone.
-                assert took == timeout if session.streams else took <= timeout
-                assert session.metadata.state is (State.CLOSING if session.streams else State.CLOSED)
+                timeout = world.sessions.limits.drain_timeout * (1 + leaving.resources)
+                # What is left when the time is up keeps it listed; else it is gone.
+                left = session.streams or session._resources
+                assert took == timeout if left else took <= timeout
+                assert session.metadata.state is (State.CLOSING if left else State.CLOSED)
                 event(f"a session: {session.reason}, {type(came_out).__name__}")
 
 
@@ -700,6 +776,7 @@ class Program:
     max_age: float
     drain_timeout: float
     max_sessions: float
+    evict_idle: bool
     max_streams: float
     leave_after: int | None
     """Seconds after which the manager is left under the tasks that use it; ``None`` to wait for them."""
@@ -750,6 +827,8 @@ def _compound(children: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
         st.builds(StartStream, _NUMBERS, st.booleans(), _TIMEOUTS, st.one_of(_PRODUCE, steps)),
         st.builds(StartStream, _NUMBERS, st.booleans(), _TIMEOUTS, st.builds(Finally, _PRODUCE, _SECONDS).map(_alone)),
         st.builds(StartSession, steps),
+        st.builds(Held, _NUMBERS, steps),
+        st.builds(Keep, _NUMBERS, _SECONDS, _SECONDS, st.sampled_from([False, False, True])),
     )
     return st.one_of(
         st.builds(Tolerant, refusable.map(_alone)),
@@ -774,6 +853,7 @@ PROGRAMS = st.builds(
     max_age=st.sampled_from([math.inf, 3.0, 6.0]),
     drain_timeout=st.sampled_from([1.0, 2.0, 50.0]),
     max_sessions=st.sampled_from([100.0, 3.0]),
+    evict_idle=st.booleans(),
     max_streams=st.sampled_from([100.0, 3.0]),
     leave_after=st.none() | st.integers(0, 10),
 )
@@ -835,6 +915,7 @@ def test_whatever_happens_in_whatever_order(program: Program, scheduling: object
     check_changes(world, recorder)
     check_nothing_left(world.sessions, recorder)
     assert world.inside == world.inside_session == set()
+    assert world.resources == 0
     assert world.sessions.streams.statistics().sent_events == sum(world.sent.values())
 
 
@@ -848,6 +929,7 @@ async def perform(program: Program, recorder: Recorder, guard: Guard) -> World:
             max_age=program.max_age,
             drain_timeout=program.drain_timeout,
             max_sessions=program.max_sessions,
+            evict_idle=program.evict_idle,
             max_streams_per_session=program.max_streams,
         ) as sessions,
     ):
@@ -865,10 +947,14 @@ async def perform(program: Program, recorder: Recorder, guard: Guard) -> World:
 
 
 def check_log(world: World, messages: list[str]) -> None:
-    """Check that each body that failed was logged, and nothing else but streams that took too long."""
+    """Check that each body that failed was logged, and nothing else but what took too long."""
     assert messages.count("the body of a session or stream raised") == world.failed_bodies
+    # Where one could not be held, whoever asked for it was told instead.
+    assert messages.count("a resource of a session raised") <= world.failed_resources
     assert set(messages) <= {
         "the body of a session or stream raised",
+        "a resource of a session raised",
+        "a resource of a session was not released within %g seconds",
         "%d streams of a session still run %g seconds after its end",
         "%d sessions still run %g seconds after the end of their manager",
     }
@@ -885,6 +971,7 @@ def check_changes(world: World, recorder: Recorder) -> None:
                 world.ended.get(session.id, world.sessions.reason or CloseReason.SHUTDOWN),
                 CloseReason.IDLE,
                 CloseReason.EXPIRED,
+                CloseReason.EVICTED,
                 CloseReason.CANCELLED,
             }
     sessions: set[SessionId] = set()

@@ -280,7 +280,7 @@ def check_counts(sessions: SessionManager) -> None:
     assert registry.working == sum(stream.holds_session for stream in registry.streams.values())
     for session in registry.sessions.values():
         assert isinstance(session.owner, Session)
-        holds = sum(len(readers) for readers in session.owner._readers.values())
+        holds = len(session.owner._readers.attached)
         assert session.owner._idle.holds == holds + sum(stream.holds_session for stream in session.streams)
     log = sessions.streams.log
     assert isinstance(log, streamscope.MemoryEventLog)

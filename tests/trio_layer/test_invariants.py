@@ -503,7 +503,7 @@ async def test_entry_is_refused_when_a_deadline_has_passed_before_the_sessions_t
             with pytest.raises(SessionClosedError) as caught:
                 sessions.streams.register_stream(session.id)
             check_session_closed(caught.value, session.id, reason)
-            with pytest.raises(UnknownSessionError):
+            with pytest.raises(SessionClosedError, match=reason):
                 sessions.get_session(session.id)
 
 
@@ -520,7 +520,7 @@ async def test_a_manager_that_has_seen_much_holds_nothing_of_it() -> None:
                         async with session.open_reader(stream.id):
                             pass
         check_nothing_left(sessions)
-        assert session._readers == {}
+        assert session._readers._attached == {}
         assert len(sessions.recently_closed()) == 200
 
 

@@ -110,7 +110,7 @@ async def test_names_that_are_made_up_differ() -> None:
 
 
 async def test_limits_on_sessions() -> None:
-    async with open_session_manager(max_sessions=3, max_sessions_per_principal=1) as sessions:
+    async with open_session_manager(max_sessions=3, max_sessions_per_principal=1, evict_idle=False) as sessions:
         async with sessions.open_session(principal="alice"), sessions.open_session():
             exc = await refused(SessionLimitError, sessions.open_session(principal="alice").__aenter__)
             assert isinstance(exc, SessionLimitError)
@@ -126,7 +126,7 @@ async def test_limits_on_sessions() -> None:
 
 
 async def test_a_loop_that_tries_again_lets_others_run() -> None:
-    async with open_session_manager(max_sessions=1) as sessions, trio.open_nursery() as nursery:
+    async with open_session_manager(max_sessions=1, evict_idle=False) as sessions, trio.open_nursery() as nursery:
 
         async def hold() -> None:
             async with sessions.open_session():
@@ -165,8 +165,10 @@ async def test_what_is_not_yours_does_not_exist() -> None:
             assert len(set(errors)) == 1
             assert str(session.id) not in errors[0]
             session.close()
-            with pytest.raises(UnknownSessionError):
+            with pytest.raises(SessionClosedError, match="cancelled"):
                 sessions.get_session(session.id, principal="alice")
+            with pytest.raises(UnknownSessionError):
+                sessions.get_session(session.id, principal="bob")
 
 
 async def test_listing_by_principal() -> None:

@@ -19,7 +19,6 @@ from streamscope import (
     Stream,
     StreamClosed,
     StreamId,
-    UnknownSessionError,
     WrongThreadError,
     open_session_manager,
 )
@@ -311,7 +310,7 @@ async def test_the_wait_is_shielded_and_has_a_deadline(
         (metadata,) = sessions.list_sessions()
         assert (metadata.session_id, metadata.state, metadata.stream_count) == (session.id, State.CLOSING, 1)
         await refused(ValueError, sessions.open_session(session_id=session.id).__aenter__)
-        with pytest.raises(UnknownSessionError):
+        with pytest.raises(SessionClosedError):
             sessions.get_session(session.id)
         with takes(2):
             await session.wait_closed()
@@ -561,7 +560,7 @@ async def test_it_refuses_whatever_comes_after_its_deadline_even_before_it_knows
             check_session_closed(await refused(SessionClosedError, attempt), session.id, CloseReason.IDLE)
         with pytest.raises(SessionClosedError):
             sessions.streams.register_stream(session.id)
-        with pytest.raises(UnknownSessionError):
+        with pytest.raises(SessionClosedError):
             sessions.get_session(session.id)
         # Too late for a sign of life as well.
         session.touch()

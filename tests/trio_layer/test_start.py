@@ -227,7 +227,7 @@ async def test_what_the_entry_raises_the_caller_gets_bare() -> None:
     async def body(scope: object) -> None:
         pytest.fail("it was refused")
 
-    async with open_session_manager(max_sessions=1, max_streams_per_session=1) as sessions:
+    async with open_session_manager(max_sessions=1, max_streams_per_session=1, evict_idle=False) as sessions:
         session = await sessions.start_session(session_id=SessionId("s1"))
         await session.start_stream(serve)
         await refused(StreamLimitError, lambda: session.start_stream(body))

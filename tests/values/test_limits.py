@@ -10,6 +10,7 @@ from streamscope._limits import LimitOptions
 
 COUNTS = ["max_sessions", "max_sessions_per_principal", "max_streams_per_session"]
 TIMES = ["idle_timeout", "max_age", "drain_timeout"]
+CHOICES = ["evict_idle"]
 
 
 def test_the_defaults_are_part_of_the_interface():
@@ -20,6 +21,7 @@ def test_the_defaults_are_part_of_the_interface():
         "idle_timeout": 1800,
         "max_age": math.inf,
         "drain_timeout": 5,
+        "evict_idle": True,
     }
 
 
@@ -56,5 +58,7 @@ def test_frozen_and_by_keyword_only():
 
 
 def test_other_constructors_take_the_same_options():
-    assert list(LimitOptions.__annotations__) == [field.name for field in attrs.fields(Limits)] == COUNTS + TIMES
-    assert LimitOptions.__optional_keys__ == {*COUNTS, *TIMES}
+    assert (
+        list(LimitOptions.__annotations__) == [field.name for field in attrs.fields(Limits)] == COUNTS + TIMES + CHOICES
+    )
+    assert LimitOptions.__optional_keys__ == {*COUNTS, *TIMES, *CHOICES}

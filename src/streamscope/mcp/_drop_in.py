@@ -95,6 +95,7 @@ class StreamableHTTPSessionManager:
         self._limits: dict[str, Any] = {
             "idle_timeout": math.inf if session_idle_timeout is None else session_idle_timeout,
             "max_sessions": math.inf if max_sessions is None else max_sessions,
+            "evict_idle": False,
         }
         self._options: dict[str, Any] = {
             "json_response": json_response,

@@ -108,7 +108,7 @@ class House:
         try:
             session = self.sessions.get_session(SessionId.parse(name), principal=principal)
             guest = self._guests[session.id]
-        except (ValueError, UnknownSessionError, KeyError):
+        except (ValueError, UnknownSessionError, SessionClosedError, KeyError):
             if self.sessions.reason is not None:
                 # A new session is not to be had here either.
                 raise ManagerClosedError from None

@@ -44,9 +44,8 @@ def _readers(manager: SessionManager, metadata: SessionMetadata) -> Iterator[str
     # Neither is public: applications look up what they have an identifier of, and find no session that is closing.
     record = manager._registry.sessions.get(metadata.session_id)  # noqa: SLF001
     if record is not None and isinstance(record.owner, Session):
-        for readers in list(record.owner._readers.values()):  # noqa: SLF001
-            for reader in readers:
-                yield f"- reader of stream {reader.stream_id}, after event {reader.position.seq}"
+        for reader in record.owner._readers.attached:  # noqa: SLF001
+            yield f"- reader of stream {reader.stream_id}, after event {reader.position.seq}"
 
 
 def _describe(what: str, metadata: SessionMetadata | StreamMetadata) -> str:
