@@ -72,12 +72,28 @@ nitpick_ignore_regex = [
 
 # A page shows a script of examples/ and what it prints; the doctest builder runs it and compares.
 doctest_global_setup = f"""
+EXAMPLES = {str(HERE / "examples")!r} + "/"
+
 def load_example(name, run_name="example"):
     import runpy
-    return runpy.run_path({str(HERE / "examples")!r} + "/" + name, run_name=run_name)
+    return runpy.run_path(EXAMPLES + name, run_name=run_name)
 
 def run_example(name):
     load_example(name, run_name="__main__")
+
+def run_against(server, client):
+    import functools
+    import trio
+    import streamscope.mcp
+    from streamscope._cli_target import load
+
+    async def both():
+        async with trio.open_nursery() as nursery:
+            serve = functools.partial(streamscope.mcp.serve, load(EXAMPLES + server), port=0)
+            await load_example(client)["main"](await nursery.start(serve))
+            nursery.cancel_scope.cancel()
+
+    trio.run(both)
 """
 
 # -- Docstrings of attributes ----------------------------------------------------------------------

@@ -102,7 +102,7 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=_DEFAULTS.max_sessions,
         metavar="COUNT",
-        help="refuse to open more sessions at once (default: %(default)g)",
+        help="open no more sessions at once; an idle one makes room for another (default: %(default)g)",
     )
     running = parser.add_argument_group("running")
     running.add_argument(
