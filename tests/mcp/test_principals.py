@@ -9,7 +9,7 @@ import attrs
 import pytest
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
-from starlette.authentication import SimpleUser, UnauthenticatedUser
+from starlette.authentication import BaseUser, SimpleUser, UnauthenticatedUser
 
 from streamscope import SessionId, StreamId, open_session_manager
 from streamscope.mcp import StreamableHTTPEndpoint, principal_of
@@ -174,6 +174,25 @@ def test_an_identity_counts_more_than_a_name():
     assert principal_of({"user": User("id")}) == "id"
     assert principal_of({"user": User("")}) == "shown"
     assert principal_of({"user": User("id", is_authenticated=False)}) is None
+
+
+class Named(BaseUser):
+    """A user that has a name only."""
+
+    is_authenticated = True
+    display_name = "named"
+
+
+class Shown:
+    """A user that knows of no identities."""
+
+    is_authenticated = True
+    display_name = "shown"
+
+
+@pytest.mark.parametrize(("user", "name"), [(Named(), "named"), (Shown(), "shown")], ids=["BaseUser", "any class"])
+def test_a_user_without_an_identity_has_its_name(user, name):
+    assert principal_of({"user": user}) == name
 
 
 def test_a_token_is_not_the_principal_its_client_and_subject_are():

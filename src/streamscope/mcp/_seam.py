@@ -114,8 +114,17 @@ def principal_of(scope: Mapping[str, Any]) -> str | None:
     if isinstance(user, AuthenticatedUser):
         return json.dumps(authorization_context(user), sort_keys=True)
     if user is not None and getattr(user, "is_authenticated", False):
-        return str(getattr(user, "identity", None) or user.display_name)
+        return str(_identity(user) or user.display_name)
     return None
+
+
+def _identity(user: Any) -> object:
+    """Return what tells a user from all others, or ``None`` where it has no such thing."""
+    try:
+        return user.identity
+    except (AttributeError, NotImplementedError):
+        # Starlette's BaseUser has the property, and raises where a subclass leaves it out.
+        return None
 
 
 def http_status(error_code: int | None) -> int:
