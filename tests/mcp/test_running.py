@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from contextlib import asynccontextmanager
 
@@ -45,6 +46,22 @@ async def test_it_runs_once_at_a_time():
     async with StreamableHTTPEndpoint(Demo().server) as endpoint:
         with pytest.raises(RuntimeError, match="running already"):
             await endpoint.__aenter__()
+
+
+def test_a_server_that_does_not_run_trio_is_told_which_one_does():
+    sent = []
+
+    async def receive():
+        return {"type": "lifespan.startup"}
+
+    async def send(message):
+        sent.append(message)
+
+    endpoint = StreamableHTTPEndpoint(Demo().server)
+    with pytest.raises(RuntimeError, match="hypercorn --worker-class trio"):
+        asyncio.run(endpoint({"type": "lifespan"}, receive, send))
+    assert [message["type"] for message in sent] == ["lifespan.startup.failed"]
+    assert "under Trio only" in sent[0]["message"]
 
 
 async def test_it_serves_http_only():

@@ -93,6 +93,11 @@ class StreamableHTTPEndpoint:
     async def __aenter__(self) -> StreamableHTTPEndpoint:
         if self._handlers is not None:
             raise RuntimeError("the endpoint is running already")
+        if not trio.lowlevel.in_trio_task():
+            raise RuntimeError(
+                "the endpoint runs under Trio only: use an ASGI server that does, "
+                "such as Hypercorn (`hypercorn --worker-class trio`)"
+            )
         await trio.lowlevel.checkpoint()
         async with AsyncExitStack() as stack:
             state = await stack.enter_async_context(_seam.lifespan(self._server))
