@@ -11,7 +11,7 @@ whenever.
 from __future__ import annotations
 
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Final, Unpack, final
 
@@ -30,6 +30,8 @@ from ._response import ClientDisconnectedError, Receive, Response, Scope, Send
 from ._wire import RETRY_AFTER, Headers, RefusedError, check_method, session_not_found
 
 logger: Final = logging.getLogger("streamscope.mcp")
+CLIENT_CLOSED_REQUEST: Final = 499
+"""The status that nginx logs then. No RFC has one: it is never seen by a client."""
 
 
 @final
@@ -190,3 +192,7 @@ class StreamableHTTPEndpoint:
                 await response.refuse(session_not_found())
         except ClientDisconnectedError:
             logger.debug("a client went away before it was answered")
+            # Nobody reads this; but Starlette's BaseHTTPMiddleware takes an application without an answer for a
+            # broken one. A server may raise here (ASGI 2.4, "Disconnected Client").
+            with suppress(OSError):
+                await response.whole(CLIENT_CLOSED_REQUEST)
