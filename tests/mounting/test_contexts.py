@@ -36,7 +36,7 @@ class Telling(Demo):
     def __init__(self) -> None:
         super().__init__()
         self.notified: list[str] = []
-        for tool in (self.whose, self.whose_in_a_thread, self.whose_in_the_end, self.whose_after_asking):
+        for tool in (self.whose, self.whose_in_a_thread, self.whose_in_the_end, self.whose_after_asking, self.user):
             self.server.add_tool(tool)
         self.server.add_resource(self.resource())
 
@@ -58,6 +58,13 @@ class Telling(Demo):
         before = token()
         await self.elicit(ctx)
         return [before, token()]
+
+    @staticmethod
+    async def user(ctx: Context[Any, Any]) -> str:
+        """Tell who makes the HTTP request that came with the call."""
+        request = ctx.request_context.request
+        assert request is not None
+        return f"{request.user.access_token.token} {request.headers['x-trace']}"
 
     @staticmethod
     def resource() -> Any:
@@ -120,6 +127,13 @@ async def test_a_tool_sees_the_token_of_the_request_that_called_it(tool, options
             assert text(await peer.ask(call(tool))) == f"{current} None"
         response = await peer.modern("tools/call", {"name": tool})
         assert text(response.json()) == f"{current} None"
+
+
+async def test_a_tool_sees_the_http_request_that_called_it():
+    tokens = Tokens()
+    async with bearing(Telling(), tokens) as peer:
+        bear(peer, tokens.issue("alice"))
+        assert text(await peer.ask(call("user"), x_trace="mine")) == f"{list(tokens.issued)[-1]} mine"
 
 
 async def test_requests_at_once_see_each_its_own_token():
