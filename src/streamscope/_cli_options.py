@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 
 from ._limits import Limits
 from ._util import check_count, check_seconds
 
 _DEFAULTS = Limits()
+# RFC 3986, section 3.2.2, of which `Host` and `Origin` headers have a name, an IPv4 address or an IPv6 address.
+_HOST = r"(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
+_AUTHORITY = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?")
+_ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://{_HOST}(?::([0-9]{{1,5}}|\*))?")
+_OMITTED_PORTS = {"http": "80", "https": "443"}
 
 
 def port(text: str) -> int:
@@ -25,6 +31,28 @@ def path(text: str) -> str:
     if not text.startswith("/") or not text.isascii() or not text.isprintable() or set(text) & set(" ?#%"):
         raise argparse.ArgumentTypeError(f"must be a plain path that begins with a slash, such as /mcp, not {text!r}")
     return text
+
+
+def allowed_host(text: str) -> str:
+    """Read what a ``Host`` header may be: a name or an address, for any port or for one."""
+    if _AUTHORITY.fullmatch(text.lower()) is None:
+        raise argparse.ArgumentTypeError(
+            f"must be a name or an address, such as app.example, app.example:8443 or [::1], not {text!r}"
+        )
+    return text.lower()
+
+
+def allowed_origin(text: str) -> str:
+    """Read what an ``Origin`` header may be (RFC 6454, section 6.2), or that with any port."""
+    found = _ORIGIN.fullmatch(text.lower())
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"must be a scheme and a host, such as https://app.example or http://localhost:*, not {text!r}"
+        )
+    scheme, port = found.groups()
+    if port is not None and port == _OMITTED_PORTS.get(scheme):
+        raise argparse.ArgumentTypeError(f"must not name the port {port}, which browsers leave out, in {text!r}")
+    return text.lower()
 
 
 def _number(text: str) -> float:
@@ -81,6 +109,31 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
         "--port", type=port, default=8000, help="port to listen on; 0 for any that is free (default: %(default)s)"
     )
     listening.add_argument("--path", type=path, default="/mcp", help="path of the endpoint (default: %(default)s)")
+
+    letting_in = parser.add_argument_group(
+        "whom to let in",
+        "Requests say in Host what they were sent to, and in Origin which web page made them. On a loopback address, "
+        "only those for this machine are let in, and those that are allowed here; on any other address all are, "
+        "unless --allow-host says which.",
+    )
+    letting_in.add_argument(
+        "--allow-host",
+        type=allowed_host,
+        action="append",
+        default=[],
+        metavar="NAME",
+        dest="allowed_hosts",
+        help="let in requests for this host, on any port unless one is given; may be repeated",
+    )
+    letting_in.add_argument(
+        "--allow-origin",
+        type=allowed_origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        dest="allowed_origins",
+        help="let in requests of web pages of this origin, besides those of the hosts; may be repeated",
+    )
 
     limits = parser.add_argument_group("limits of sessions, in seconds where they are times; inf for none")
     limits.add_argument(

@@ -26,8 +26,9 @@ from ._cli_errors import CannotStartError, TargetRaisedError, foreign_part, leav
 from ._cli_target import load
 from ._open import open_session_manager
 from .abc import Instrument
-from .mcp import serve
+from .mcp import HostPolicy, serve
 from .mcp._seam import AnyServer
+from .mcp._wire import default_hosts
 
 logger: Final = logging.getLogger("streamscope")
 _NO_LISTENING: Final = frozenset({errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES, errno.EAFNOSUPPORT})
@@ -66,9 +67,10 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)-8s %(message)s", stream=sys.stderr
     )
+    hosts = host_policy(options)
     server = load(options.target)
     try:
-        trio.run(_serve, server, options)
+        trio.run(_serve, server, hosts, options)
     except (Exception, BaseExceptionGroup) as exc:
         # Nurseries wrap it in groups.
         match leaves(exc):
@@ -82,7 +84,21 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(server: AnyServer, options: argparse.Namespace) -> None:
+def host_policy(options: argparse.Namespace) -> HostPolicy:
+    """Say which requests are let in: those for hosts that are allowed, and by default for this machine.
+
+    Raises:
+        CannotStartError: There are no hosts besides which an origin could be allowed.
+    """
+    hosts = frozenset(options.allowed_hosts) | (default_hosts(options.host).hosts or frozenset())
+    if options.allowed_origins and not hosts:
+        raise CannotStartError(
+            f"--allow-origin does nothing where all origins are let in, as on {options.host}; give --allow-host as well"
+        )
+    return HostPolicy(hosts or None, frozenset(options.allowed_origins))
+
+
+async def _serve(server: AnyServer, hosts: HostPolicy, options: argparse.Namespace) -> None:
     async with (
         open_session_manager(
             instruments=(ChangeLog(),) if logger.isEnabledFor(logging.DEBUG) else (),
@@ -101,8 +117,11 @@ async def _serve(server: AnyServer, options: argparse.Namespace) -> None:
                 port=options.port,
                 path=options.path,
                 grace=options.grace,
+                hosts=hosts,
             )
         )
+        if hosts.hosts is None:
+            logger.warning("Host and Origin are not checked on %s; --allow-host has them checked", options.host)
         print(url, flush=True)
     seen = sessions.statistics()
     logger.info("stopped; served %d sessions and %d streams", seen.opened_sessions, seen.streams.opened_streams)

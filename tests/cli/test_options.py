@@ -8,6 +8,8 @@ import pytest
 
 import streamscope
 from streamscope._cli import make_parser
+from streamscope._cli_serve import host_policy
+from streamscope.mcp import LOOPBACK_ONLY, HostPolicy
 from tests.cli.helpers import refusal, run
 
 
@@ -23,6 +25,7 @@ def test_the_defaults_are_those_of_the_library():
     assert options.max_age == limits.max_age
     assert options.max_sessions == limits.max_sessions
     assert options.log_level == "info"
+    assert options.allowed_hosts == options.allowed_origins == []
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,24 @@ def test_a_good_value_is_taken(option, text, value):
         ("--grace", "-1", "0 seconds or more"),
         ("--grace", "nan", "0 seconds or more"),
         ("--log-level", "loud", "invalid choice: 'loud'"),
+        ("--allow-host", "", "a name or an address"),
+        ("--allow-host", "https://app.example", "a name or an address"),
+        ("--allow-host", "app.example/mcp", "a name or an address"),
+        ("--allow-host", "app.example:", "a name or an address"),
+        ("--allow-host", "app.example:http", "a name or an address"),
+        ("--allow-host", "a.example,b.example", "a name or an address"),
+        ("--allow-host", "*.example", "a name or an address"),
+        ("--allow-host", "bücher.example", "a name or an address"),
+        ("--allow-host", "2001:db8::1", "[::1]"),
+        ("--allow-origin", "app.example", "a scheme and a host"),
+        ("--allow-origin", "https://app.example/", "a scheme and a host"),
+        ("--allow-origin", "https://app.example/page", "a scheme and a host"),
+        ("--allow-origin", "https://user@app.example", "a scheme and a host"),
+        ("--allow-origin", "https://*.example", "a scheme and a host"),
+        ("--allow-origin", "null", "a scheme and a host"),
+        ("--allow-origin", "*", "a scheme and a host"),
+        ("--allow-origin", "https://app.example:443", "the port 443, which browsers leave out"),
+        ("--allow-origin", "http://app.example:80", "the port 80, which browsers leave out"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line(option, text, expected, capsys):
@@ -78,6 +99,58 @@ def test_a_bad_value_is_refused_in_one_line(option, text, expected, capsys):
     assert expected in printed.err
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("app.example", "app.example"),
+        ("APP.example:8443", "app.example:8443"),
+        ("my_host", "my_host"),
+        ("203.0.113.7", "203.0.113.7"),
+        ("[2001:DB8::1]:80", "[2001:db8::1]:80"),
+    ],
+)
+def test_a_host_to_allow(text, value):
+    assert parse("serve", "server.py", "--allow-host", text).allowed_hosts == [value]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("https://app.example", "https://app.example"),
+        ("HTTP://Localhost:3000", "http://localhost:3000"),
+        ("http://localhost:*", "http://localhost:*"),
+        ("http://[::1]:443", "http://[::1]:443"),
+        ("vscode-webview://1b2c", "vscode-webview://1b2c"),
+    ],
+)
+def test_an_origin_to_allow(text, value):
+    assert parse("serve", "server.py", "--allow-origin", text).allowed_origins == [value]
+
+
+def test_hosts_and_origins_add_up():
+    hosts = ("--allow-host", "a.example", "--allow-host", "b.example")
+    origins = ("--allow-origin", "https://a.example", "--allow-origin", "https://b.example")
+    options = parse("serve", *hosts, "server.py", *origins)
+    assert options.allowed_hosts == ["a.example", "b.example"]
+    assert options.allowed_origins == ["https://a.example", "https://b.example"]
+    # Nothing is left of it for the next.
+    assert parse("serve", "server.py").allowed_hosts == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_on_a_loopback_address_this_machine_is_always_let_in(host):
+    listening = ("serve", "server.py", "--host", host)
+    assert host_policy(parse(*listening)) == LOOPBACK_ONLY
+    more = host_policy(parse(*listening, "--allow-host", "a.example", "--allow-origin", "https://b.example"))
+    assert more == HostPolicy(LOOPBACK_ONLY.hosts | {"a.example"}, frozenset({"https://b.example"}))
+
+
+def test_on_another_address_all_are_let_in_or_those_that_are_allowed():
+    listening = ("serve", "server.py", "--host", "0.0.0.0")
+    assert host_policy(parse(*listening)) == HostPolicy()
+    assert host_policy(parse(*listening, "--allow-host", "a.example")) == HostPolicy(frozenset({"a.example"}))
+
+
 @pytest.mark.parametrize("text", ["-1", "11", "nan", "fast"])
 def test_a_bad_pace_is_refused(text, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -88,6 +161,8 @@ def test_a_bad_pace_is_refused(text, capsys):
 
 def test_a_process_refuses_as_well():
     assert refusal("serve", "server.py", "--port", "70000").startswith("argument --port: must be a port")
+    origin_only = ("--host", "0.0.0.0", "--allow-origin", "https://app.example")
+    assert refusal("serve", "server.py", *origin_only).endswith("as on 0.0.0.0; give --allow-host as well")
     assert refusal("serve") == "the following arguments are required: TARGET"
     assert refusal() == "the following arguments are required: COMMAND"
     assert refusal("sreve").startswith("argument COMMAND: invalid choice: 'sreve'")
@@ -110,6 +185,8 @@ def test_help_names_each_option(arguments, capsys):
             "--host",
             "--port",
             "--path",
+            "--allow-host",
+            "--allow-origin",
             "--idle-timeout",
             "--max-age",
             "--max-sessions",

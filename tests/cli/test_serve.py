@@ -60,6 +60,30 @@ async def test_a_module_on_an_address_of_one_s_own(demo_target, tmp_path, port):
             assert (await http.get(served.url.replace("/here/it/is", "/mcp"))).status_code == 404
 
 
+async def test_hosts_and_origins_that_are_allowed(demo_target):
+    allowed = ("--allow-host", "tides.example", "--allow-origin", "https://app.example")
+    async with serving(demo_target, *allowed, "--log-level", "warning") as served, httpx2.AsyncClient() as http:
+        for host, origin, status in [
+            ("tides.example", None, 400),
+            ("tides.example:8443", "https://app.example", 400),
+            ("localhost", "http://tides.example", 400),
+            ("evil.example", None, 421),
+            ("tides.example", "https://evil.example", 403),
+        ]:
+            headers = {"host": host, "accept": "text/event-stream", **({} if origin is None else {"origin": origin})}
+            # Who is let in is told that it has no session.
+            assert (await http.get(served.url, headers=headers)).status_code == status
+        assert served.log == ""
+
+
+async def test_a_server_that_checks_no_hosts_says_so(demo_target, port):
+    where = ("--host", "0.0.0.0", "--port", port)
+    async with serving(demo_target, *where) as served, httpx2.AsyncClient() as http:
+        headers = {"host": "any.example", "origin": "https://any.example", "accept": "text/event-stream"}
+        assert (await http.get(f"http://127.0.0.1:{port}/mcp", headers=headers)).status_code == 400
+        await served.has_logged("Host and Origin are not checked on 0.0.0.0; --allow-host has them checked\n")
+
+
 async def test_sessions_are_limited_in_number_and_age(demo_target):
     async with (
         serving(demo_target, "--max-sessions", "1", "--max-age", "1") as served,

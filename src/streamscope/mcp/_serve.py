@@ -20,10 +20,9 @@ from ._jsonrpc import INVALID_REQUEST, error
 from ._options import EndpointOptions
 from ._response import Receive, Response, Scope, Send
 from ._seam import AnyServer
-from ._wire import LOOPBACK_ONLY
+from ._wire import default_hosts
 
 logger: Final = logging.getLogger("streamscope.mcp")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 async def serve(
@@ -61,8 +60,7 @@ async def serve(
     Raises:
         OSError: The address cannot be listened on.
     """
-    if "hosts" not in options and host in _LOOPBACK:
-        options["hosts"] = LOOPBACK_ONLY
+    options.setdefault("hosts", default_hosts(host))
     if stop is None:
         stop = trio.Event()
     config = hypercorn.config.Config()

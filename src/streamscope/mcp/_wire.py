@@ -158,6 +158,13 @@ def _without_port(authority: str) -> str:
 LOOPBACK_ONLY: Final = HostPolicy(frozenset({"127.0.0.1", "localhost", "[::1]"}))
 """The policy for a server that listens on a loopback address."""
 
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def default_hosts(address: str) -> HostPolicy:
+    """Return the policy for a server that listens on an address, where nobody says otherwise."""
+    return LOOPBACK_ONLY if address in _LOOPBACK else HostPolicy()
+
 
 def check_method(method: str) -> None:
     """Refuse what is neither POST, GET nor DELETE.
