@@ -125,7 +125,7 @@ class StreamableHTTPEndpoint:
         return await self._stack.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102 - each context knows how it is left
 
     async def close(self, grace: float = 5.0) -> None:
-        """End all sessions, each request answered with the reason, and wait until that has reached the clients.
+        """End all sessions of its manager, each request answered with the reason, and wait until clients have it.
 
         To be called before the HTTP server cuts its connections.
 
