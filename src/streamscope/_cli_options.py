@@ -13,7 +13,7 @@ from ._util import check_count, check_seconds
 _DEFAULTS = Limits()
 # RFC 3986, section 3.2.2, of which `Host` and `Origin` headers have a name, an IPv4 address or an IPv6 address.
 _HOST = r"(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])"
-_AUTHORITY = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?")
+_AUTHORITY = re.compile(rf"{_HOST}(?::([0-9]{{1,5}}))?")
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://{_HOST}(?::([0-9]{{1,5}}|\*))?")
 _OMITTED_PORTS = {"http": "80", "https": "443"}
 
@@ -35,10 +35,13 @@ def path(text: str) -> str:
 
 def allowed_host(text: str) -> str:
     """Read what a ``Host`` header may be: a name or an address, for any port or for one."""
-    if _AUTHORITY.fullmatch(text.lower()) is None:
+    found = _AUTHORITY.fullmatch(text.lower())
+    if found is None:
         raise argparse.ArgumentTypeError(
             f"must be a name or an address, such as app.example, app.example:8443 or [::1], not {text!r}"
         )
+    if found[1] is not None:
+        port(found[1])
     return text.lower()
 
 
@@ -49,9 +52,11 @@ def allowed_origin(text: str) -> str:
         raise argparse.ArgumentTypeError(
             f"must be a scheme and a host, such as https://app.example or http://localhost:*, not {text!r}"
         )
-    scheme, port = found.groups()
-    if port is not None and port == _OMITTED_PORTS.get(scheme):
-        raise argparse.ArgumentTypeError(f"must not name the port {port}, which browsers leave out, in {text!r}")
+    scheme, number = found.groups()
+    if number is not None and number == _OMITTED_PORTS.get(scheme):
+        raise argparse.ArgumentTypeError(f"must not name the port {number}, which browsers leave out, in {text!r}")
+    if number is not None and number != "*":
+        port(number)
     return text.lower()
 
 
