@@ -70,12 +70,14 @@ async def test_a_client_that_leaves_is_missed(middleware):
 @MIDDLEWARE
 async def test_a_2026_request_whose_client_leaves_is_cancelled(middleware):
     demo = Demo()
-    async with beneath(middleware, demo) as (_, peer), trio.open_nursery() as nursery:
+    async with beneath(middleware, demo) as (_, peer):
+        async with trio.open_nursery() as nursery:
 
-        async def leave():
-            await demo.started["x"].wait()
-            nursery.cancel_scope.cancel()
+            async def leave():
+                await demo.started["x"].wait()
+                nursery.cancel_scope.cancel()
 
-        nursery.start_soon(leave)
-        await peer.modern("tools/call", {"name": "wait", "arguments": {"name": "x"}})
-    assert demo.ended["x"] != "returned"
+            nursery.start_soon(leave)
+            await peer.modern("tools/call", {"name": "wait", "arguments": {"name": "x"}})
+        await demo.over["x"].wait()
+        assert "disconnected" in demo.ended["x"]

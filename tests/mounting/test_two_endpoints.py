@@ -33,18 +33,25 @@ async def two(one, other):
         yield first, second
 
 
-async def test_each_serves_its_own_server_to_the_official_client():
+MANAGERS = pytest.mark.parametrize("shared", [False, True], ids=["managers of their own", "one manager"])
+
+
+@MANAGERS
+async def test_each_serves_its_own_server_to_the_official_client(shared):
     calm, busy = Demo(), Demo()
     busy.server.add_tool(lambda: "extra", name="extra", description="Only one of them has it.")
-    one, other = endpoint_of(calm), endpoint_of(busy)
-    app = application([Route("/one", one), Route("/other", other)], one, other)
-    async with hosting(app) as url, official(f"{url}/one") as first, official(f"{url}/other") as second:
-        tools = [{tool.name for tool in (await client.list_tools()).tools} for client in (first, second)]
-        assert tools[1] - tools[0] == {"extra"}
-        assert only(one).session_id != only(other).session_id
+    async with open_session_manager() as sessions:
+        manager = sessions if shared else None
+        one, other = endpoint_of(calm, sessions=manager), endpoint_of(busy, sessions=manager)
+        app = application([Route("/one", one), Route("/other", other)], one, other)
+        async with hosting(app) as url, official(f"{url}/one") as first, official(f"{url}/other") as second:
+            tools = [{tool.name for tool in (await client.list_tools()).tools} for client in (first, second)]
+            assert tools[1] - tools[0] == {"extra"}
+            counts = [len(endpoint.sessions.list_sessions()) for endpoint in (one, other)]
+            assert counts == ([2, 2] if shared else [1, 1])
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["managers of their own", "one manager"])
+@MANAGERS
 async def test_a_session_of_one_does_not_exist_at_the_other(shared):
     demo = Demo()
     async with open_session_manager() as sessions:
@@ -88,7 +95,7 @@ async def test_closing_one_leaves_the_other():
         assert await adds(second)
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["managers of their own", "one manager"])
+@MANAGERS
 async def test_leaving_one_ends_its_sessions_and_leaves_the_other(shared):
     demo = Demo()
     async with open_session_manager() as sessions:
