@@ -94,6 +94,18 @@ async def test_a_refreshed_token_keeps_the_session_and_its_streams():
         assert not any(token in session.principal for token in tokens.issued)
 
 
+async def test_a_token_is_looked_at_when_a_request_comes_and_not_again():
+    demo, tokens = Demo(), Tokens()
+    token = tokens.issue("alice")
+    async with two_bearers(endpoint_of(demo), tokens, token, token) as (peer, _):
+        async with peer.stream("POST", call("wait", {"name": "x"})) as events:
+            await events.frame()
+            del tokens.issued[token]
+            assert (await peer.post(request("ping"))).status_code == 401
+            demo.gates["x"].set()
+            assert (await events.answer())["result"]["content"][0]["text"] == "x waited"
+
+
 async def test_2026_requests_of_a_refreshed_token_are_in_one_session():
     endpoint, tokens = endpoint_of(), Tokens()
     async with hosting(guarded(endpoint, tokens)) as url, peering(f"{url}/mcp") as peer:
