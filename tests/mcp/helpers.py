@@ -66,9 +66,10 @@ async def serving(server: Any, *, log: EventLog | None = None, **options: Any) -
 
 
 @asynccontextmanager
-async def hosting(app: Any) -> AsyncIterator[str]:
+async def hosting(app: Any, root_path: str = "") -> AsyncIterator[str]:
     """Host any ASGI application on a free port for the length of a block."""
     config = hypercorn.config.Config()
+    config.root_path = root_path
     config.bind = ["127.0.0.1:0"]
     config.graceful_timeout = 0.5
     stop = trio.Event()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any
 
 import httpx2
-import hypercorn.config
-import hypercorn.trio
 import mcp
-import trio
 from mcp.client.streamable_http import streamable_http_client
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -19,7 +15,7 @@ from starlette.routing import BaseRoute
 
 from streamscope.mcp import StreamableHTTPEndpoint
 from tests.mcp.demo import Demo
-from tests.mcp.helpers import Peer, bare_exceptions, call
+from tests.mcp.helpers import Peer, call
 
 
 def application(
@@ -64,22 +60,3 @@ async def official_adds(url: str, mode: str = "legacy", **options: Any) -> bool:
     """Tell whether the SDK's own client is served."""
     async with official(url, mode, **options) as client:
         return (await client.call_tool("add", {"a": 1, "b": 2})).structured_content == {"result": 3}
-
-
-@asynccontextmanager
-async def hosting_below(root_path: str, app: Any) -> AsyncIterator[str]:
-    """Host an ASGI application that is told that its URLs begin with a path."""
-    config = hypercorn.config.Config()
-    config.bind = ["127.0.0.1:0"]
-    config.root_path = root_path
-    config.graceful_timeout = 0.5
-    stop = trio.Event()
-    with trio.fail_after(30), bare_exceptions():
-        async with trio.open_nursery() as nursery:
-            urls = await nursery.start(
-                partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait, mode="asgi")
-            )
-            try:
-                yield urls[0]
-            finally:
-                stop.set()

@@ -76,12 +76,9 @@ async def test_tokens():
         # The refusal says where to read how to get in.
         well_known = "/.well-known/oauth-protected-resource/mcp"
         assert f'resource_metadata="https://tides.example{well_known}"' in refused.headers["www-authenticate"]
-        assert (await peer.http.get(url + well_known)).json() == {
-            "resource": resource,
-            "authorization_servers": [str(example["ISSUER"])],
-            "scopes_supported": example["SCOPES"],
-            "bearer_methods_supported": ["header"],
-        }
+        metadata = (await peer.http.get(url + well_known)).json()
+        assert (metadata["resource"], metadata["scopes_supported"]) == (resource, example["SCOPES"])
+        assert metadata["authorization_servers"] == [str(example["ISSUER"])]
         peer.headers["authorization"] = "Bearer good"
         await peer.initialize()
         peer.headers["authorization"] = "Bearer fresh"

@@ -14,7 +14,7 @@ from streamscope import ReaderDetached
 from streamscope.mcp import HostPolicy
 from tests.mcp.demo import Demo
 from tests.mcp.helpers import call, hosting, initialize, notification, peering, request, until
-from tests.mounting.apps import adds, application, endpoint_of, hosting_below, official, official_adds
+from tests.mounting.apps import adds, application, endpoint_of, official, official_adds
 from tests.mounting.reverse_proxy import proxying
 
 PREFIX = "/tools/v1"
@@ -59,7 +59,7 @@ async def test_a_proxy_that_leaves_its_prefix_on_needs_a_root_path(path):
     endpoint = endpoint_of()
     app = application([Route("/mcp", endpoint), Mount("/api", routes=[Route("/mcp", endpoint)])], endpoint)
     async with (
-        hosting_below(PREFIX, app) as upstream,
+        hosting(app, PREFIX) as upstream,
         proxying(upstream) as (_, url),
         peering(f"{url}{PREFIX}{path}") as peer,
     ):
