@@ -200,7 +200,7 @@ async def test_a_2026_request_whose_client_leaves_the_proxy_is_cancelled():
 
 
 async def test_a_session_that_is_refused_is_refused_through_the_proxy_too():
-    async with behind(endpoint_of(max_sessions=1)) as (_, peer):
+    async with behind(endpoint_of(max_sessions=1, evict_idle=False)) as (_, peer):
         await peer.initialize()
         refused = await peer.post(initialize(), mcp_session_id=None)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")

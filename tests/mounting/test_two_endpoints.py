@@ -144,7 +144,7 @@ async def test_closing_one_of_two_that_share_a_manager_closes_both():
 
 async def test_two_that_share_a_manager_share_its_limits_and_its_statistics():
     async with (
-        open_session_manager(max_sessions=2) as sessions,
+        open_session_manager(max_sessions=2, evict_idle=False) as sessions,
         endpoint_of(sessions=sessions) as one,
         endpoint_of(sessions=sessions) as other,
         two(one, other) as (first, second),

@@ -60,6 +60,6 @@ async def test_a_middleware_that_only_looks_lets_nobody_in_as_nobody():
 
 
 async def test_each_user_has_so_many_sessions():
-    async with users(max_sessions_per_principal=1) as (_, peer):
+    async with users(max_sessions_per_principal=1, evict_idle=False) as (_, peer):
         for user, status in [("alice", 200), ("alice", 503), ("bob", 200)]:
             assert (await peer.post(initialize(), cookie=f"user={user}")).status_code == status
