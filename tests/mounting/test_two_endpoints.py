@@ -158,6 +158,20 @@ async def test_two_that_share_a_manager_share_its_limits_and_its_statistics():
         sessions.close()
 
 
+async def test_an_idle_session_of_one_makes_room_for_a_session_of_the_other():
+    async with (
+        open_session_manager(max_sessions=2) as sessions,
+        endpoint_of(sessions=sessions) as one,
+        endpoint_of(sessions=sessions) as other,
+        two(one, other) as (first, second),
+    ):
+        async with second.listen():
+            await second.twin().post(initialize(), mcp_session_id=None)
+            assert [closed.session.session_id for closed in sessions.recently_closed()] == [first.session_id]
+            assert (await first.post(request("ping"))).status_code == 404
+            sessions.close()
+
+
 async def test_requests_without_a_session_are_kept_apart_as_well():
     demos = Demo(), Demo()
     async with (
