@@ -7,32 +7,56 @@ from typing import final
 
 import trio
 
+from ._reasons import CloseReason
+
 
 @final
 class IdleDeadline:
     """Ends a scope that nothing has held for some time.
 
     Whatever keeps the scope from being idle takes a hold and releases it.
-    While there is a hold, only the maximum age ends the scope.
+    While there is a hold, only the maximum age ends the scope. Where a hold was
+    lost, because a client went away, another time-out counts until there is a
+    sign of life.
 
     Args:
         scope: The scope to end.
-        timeout: Seconds without a hold after which it ends.
+        idle_timeout: Seconds without a hold after which it ends.
+        lost_timeout: Seconds after which it ends where a hold was lost; ``None`` where that makes no difference.
         expires: The time at which it ends in any case.
     """
 
-    __slots__ = ("_expires", "_scope", "holds", "timeout")
+    __slots__ = ("_expires", "_lost_timeout", "_scope", "holds", "idle_timeout", "lost")
 
-    def __init__(self, scope: trio.CancelScope, timeout: float, expires: float = math.inf) -> None:
+    def __init__(
+        self,
+        scope: trio.CancelScope,
+        idle_timeout: float,
+        lost_timeout: float | None = None,
+        expires: float = math.inf,
+    ) -> None:
         self._scope = scope
-        self.timeout = timeout
+        self._lost_timeout = lost_timeout
         self._expires = expires
+        self.idle_timeout = idle_timeout
         self.holds = 0
+        self.lost = False
 
     @property
-    def expired(self) -> bool:
-        """Whether the maximum age was reached, and no time-out before it."""
-        return self._scope.deadline == self._expires <= trio.current_time()
+    def timeout(self) -> float:
+        """Seconds without a hold after which the scope ends, as things are."""
+        return self._lost_timeout if self.lost and self._lost_timeout is not None else self.idle_timeout
+
+    @property
+    def reason(self) -> CloseReason:
+        """Why the scope ends, or has ended, if nobody has ended it before its deadline."""
+        if self._scope.deadline == self._expires <= trio.current_time():
+            return CloseReason.EXPIRED
+        return CloseReason.DISCONNECTED if self.lost else CloseReason.IDLE
+
+    def lose(self) -> None:
+        """Note that a hold was lost; to be called before it is released."""
+        self.lost = self._lost_timeout is not None
 
     def hold(self) -> None:
         """Keep the scope from being idle, until as many releases."""

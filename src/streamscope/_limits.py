@@ -7,11 +7,15 @@ from typing import Any, TypedDict, final
 
 import attrs
 
-from ._util import check_count, check_seconds
+from ._util import check_count, check_fraction, check_seconds
 
 
 def _seconds(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
     check_seconds(attribute.name, value)
+
+
+def _fraction(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
+    check_fraction(attribute.name, value)
 
 
 def _count(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
@@ -25,7 +29,9 @@ class LimitOptions(TypedDict, total=False):
     max_sessions_per_principal: float
     max_streams_per_session: float
     idle_timeout: float
+    lost_after: float
     max_age: float
+    max_age_jitter: float
     drain_timeout: float
     evict_idle: bool
 
@@ -50,8 +56,16 @@ class Limits:
     idle_timeout: float = attrs.field(default=1800.0, validator=_seconds)
     """Seconds that nothing may hold a session: no stream that holds it, and no reader. After that: ``idle``."""
 
+    lost_after: float = attrs.field(default=300.0, validator=_seconds)
+    """The same where its last reader was cut off, and nothing was heard of the client since. After that:
+    ``disconnected``."""
+
     max_age: float = attrs.field(default=math.inf, validator=_seconds)
     """Seconds that a session may live at all. After that: ``expired``."""
+
+    max_age_jitter: float = attrs.field(default=0.1, validator=_fraction)
+    """By how much of `max_age` a session may end before, drawn anew for each, so that those which were opened
+    together do not all come back together."""
 
     drain_timeout: float = attrs.field(default=5.0, validator=_seconds)
     """Seconds that leaving a session waits for its streams to unwind, and then for each of its resources to be

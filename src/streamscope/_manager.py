@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -110,7 +111,7 @@ class SessionManager:
             session_id: Its identifier; a new one that nobody can guess if none is given.
             connection_info: Where its peer is.
             idle_timeout: Seconds without a hold after which it ends; those of the manager's limits if none are given.
-            max_age: Seconds that it may live at all; those of the manager's limits if none are given.
+            max_age: Seconds that it may live at all, exactly; those of the manager's limits if none are given.
 
         Raises:
             SessionLimitError: There is no room for it.
@@ -119,7 +120,9 @@ class SessionManager:
         """
         limits = self.limits
         idle_timeout = limits.idle_timeout if idle_timeout is None else check_seconds("idle_timeout", idle_timeout)
-        max_age = limits.max_age if max_age is None else check_seconds("max_age", max_age)
+        if max_age is None:
+            max_age = limits.max_age * (1 - limits.max_age_jitter * random.random())  # noqa: S311 - no secret
+        check_seconds("max_age", max_age)
         enter = partial(self._enter, session_id or SessionId.new(), principal, connection_info, idle_timeout, max_age)
         return OpenSession(partial(self._make_room, principal), enter)
 

@@ -112,6 +112,10 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self._host._reader_moved(self)
         return events
 
+    def _complete(self) -> bool:
+        """Whether it has received all that it was to receive."""
+        return not self._batch and self._over()
+
     async def _fill(self) -> None:
         """See to it that there is at least one event in the batch."""
         if self._batch or self._over():
@@ -218,7 +222,7 @@ class OpenReader:
     ) -> None:
         reader = self._reader
         assert reader is not None
-        over = CloseReason.COMPLETED if reader.finished else CloseReason.DISCONNECTED
+        over = CloseReason.COMPLETED if reader._complete() else CloseReason.DISCONNECTED
         if isinstance(exc, EventsExpiredError):
             over = CloseReason.SLOW_READER
         reader.close()

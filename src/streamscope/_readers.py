@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, final
+from typing import Final, Protocol, final
 
 from ._changes import Change, ReaderAttached, ReaderDetached
 from ._errors import SessionClosedError, UnknownStreamError
@@ -12,6 +12,9 @@ from ._reader import EventReader
 from ._reasons import CloseReason
 from ._streams import StreamManager
 from .abc import StreamLog
+
+# It did not have all that there was, and may come back.
+_LOST: Final = frozenset({CloseReason.DISCONNECTED, CloseReason.SLOW_READER})
 
 
 class ReadSession(Protocol):
@@ -23,7 +26,8 @@ class ReadSession(Protocol):
     def metadata(self) -> SessionMetadata: ...
     def _refused(self) -> SessionClosedError | None: ...
     def _hold(self) -> None: ...
-    def _release_hold(self) -> None: ...
+    def touch(self) -> None: ...
+    def _release_hold(self, *, lost: bool) -> None: ...
     def _observed(self) -> bool: ...
     def _publish(self, change: Change) -> None: ...
 
@@ -74,6 +78,7 @@ class Readers:
             for other in others:
                 other.end(CloseReason.SUPERSEDED)
         others.append(reader)
+        self._session.touch()
         self._session._hold()
         if (stream := self._streams.get_stream(reader.stream_id)) is not None:
             stream._reader_attached()
@@ -91,8 +96,9 @@ class Readers:
         others.remove(reader)
         if not others:
             del self._attached[reader.stream_id]
-        self._session._release_hold()
+        lost = reason in _LOST
+        self._session._release_hold(lost=lost and not self._attached)
         if (stream := self._streams.get_stream(reader.stream_id)) is not None:
-            stream._reader_detached()
+            stream._reader_detached(lost=lost)
         if self._session._observed():
             self._session._publish(ReaderDetached(self._session.metadata, reader.position, reason))

@@ -80,7 +80,8 @@ class Session:
         self._left = False
         self._readers = Readers(self, host.streams)
         self._resources = Resources(registry.limits.drain_timeout, self._refused, self._settle)
-        self._idle = IdleDeadline(scope, idle_timeout, trio.current_time() + max_age)
+        lost_after = registry.limits.lost_after
+        self._idle = IdleDeadline(scope, idle_timeout, lost_after, trio.current_time() + max_age)
         self._count_idle()
         self.value: Any = None
         """Whatever the application keeps with the session."""
@@ -108,13 +109,13 @@ class Session:
     @property
     def idle_timeout(self) -> float:
         """Seconds without a hold after which the session ends; at first, that of the manager's limits."""
-        return self._idle.timeout
+        return self._idle.idle_timeout
 
     @idle_timeout.setter
     @trio.lowlevel.enable_ki_protection
     def idle_timeout(self, seconds: float) -> None:
-        if seconds != self._idle.timeout:
-            self._idle.timeout = check_seconds("idle_timeout", seconds)
+        if seconds != self._idle.idle_timeout:
+            self._idle.idle_timeout = check_seconds("idle_timeout", seconds)
             self._count_idle()
 
     @property
@@ -136,10 +137,11 @@ class Session:
         connection_info: str | None = None,
         holds_session: bool = True,
         idle_timeout: float = math.inf,
+        abandon_after: float = math.inf,
     ) -> OpenStream:
         """Open a stream for the length of a block; see `StreamManager.open_stream`."""
         return self._host.streams._opening(
-            self._check_there, self.id, kind, connection_info, holds_session, idle_timeout
+            self._check_there, self.id, kind, connection_info, holds_session, idle_timeout, abandon_after
         )
 
     def _check_there(self) -> None:
@@ -159,6 +161,7 @@ class Session:
         connection_info: str | None = None,
         holds_session: bool = True,
         idle_timeout: float = math.inf,
+        abandon_after: float = math.inf,
     ) -> Stream:
         """Open a stream whose body is a task of its own, and return once it is open.
 
@@ -172,7 +175,11 @@ class Session:
             StreamLimitError: The session has as many streams as it may have.
         """
         opening = self.open_stream(
-            kind=kind, connection_info=connection_info, holds_session=holds_session, idle_timeout=idle_timeout
+            kind=kind,
+            connection_info=connection_info,
+            holds_session=holds_session,
+            idle_timeout=idle_timeout,
+            abandon_after=abandon_after,
         )
         if self._record.state is not State.OPEN:
             # The nursery may be closed by now, and would say so instead.
@@ -253,7 +260,9 @@ class Session:
         self._idle.hold()
         self._registry.mark_held(self._record)
 
-    def _release_hold(self) -> None:
+    def _release_hold(self, *, lost: bool = False) -> None:
+        if lost:
+            self._idle.lose()
         self._idle.release()
         self._mark_idle()
 
@@ -268,10 +277,11 @@ class Session:
 
     @trio.lowlevel.enable_ki_protection
     def touch(self) -> None:
-        """Note that something happened, and count the idle time-out anew from now."""
+        """Note that something was heard of the client, and count the idle time-out anew from now."""
         at = now()
         self._registry.claim()
         self._record.last_activity = at
+        self._idle.lost = False
         self._count_idle()
 
     @trio.lowlevel.enable_ki_protection
@@ -296,7 +306,7 @@ class Session:
     def _begin_to_leave(self, exc: BaseException | None) -> None:
         """Begin to end the session because its block is being left."""
         # Where a deadline has passed, others were told so already, whatever the block made of it.
-        self._end_streams(self._refusal() or end_reason(exc, self._scope))
+        self._end_streams(self._refusal() or end_reason(exc))
 
     def _leave(self) -> None:
         """Take the session out: now, or with the last of what it contains."""
@@ -323,6 +333,8 @@ class Session:
 
     def _end_streams(self, reason: CloseReason) -> None:
         begins = self._record.state is State.OPEN
+        for stream in self._record.streams:
+            self._host.streams._check_deadline(stream)
         for stream in self._registry.close_session(self._record, reason):
             self._host.streams._end(stream, reason)
         if begins:
@@ -343,7 +355,7 @@ class Session:
         """
         reason = self._record.reason
         if reason is None and self._scope.deadline != math.inf and reading_time(self._record) >= self._scope.deadline:
-            return self._deadline_reason()
+            return self._idle.reason
         return reason
 
     def _observed(self) -> bool:
@@ -369,6 +381,3 @@ class Session:
         self._host._stream_over()
         if last:
             self._settle()
-
-    def _deadline_reason(self) -> CloseReason:
-        return CloseReason.EXPIRED if self._idle.expired else CloseReason.IDLE

@@ -65,7 +65,11 @@ class Stream:
     @property
     def reason(self) -> CloseReason | None:
         """Why the stream is closing or has ended; ``None`` while it is open."""
-        return self._record.reason
+        reason = self._record.reason
+        if reason is None and self._idle is not None and reading_time(self._record) >= self._scope.deadline:
+            # The stream's own task could not run since.
+            return self._idle.reason
+        return reason
 
     @property
     def metadata(self) -> StreamMetadata:
@@ -132,17 +136,21 @@ class Stream:
         Args:
             reason: Why. The first reason stays.
         """
+        reason = self.reason or reason
         if self._registry.close_stream(self._record, reason):
             self._scope.cancel(reason=f"stream ended: {reason}")
 
     def _reader_attached(self) -> None:
         """Note that a reader reads the stream's events, so that it is not idle."""
         if self._idle is not None:
+            self._idle.lost = False
             self._idle.hold()
 
-    def _reader_detached(self) -> None:
+    def _reader_detached(self, *, lost: bool) -> None:
         """Undo ``_reader_attached()``."""
         if self._idle is not None:
+            if lost:
+                self._idle.lose()
             self._idle.release()
 
 
@@ -187,7 +195,7 @@ class OpenStream:
         # Asked before leaving: a session that is known only by its streams goes with the last of them.
         over = session.state is not State.OPEN
         try:
-            self._leave(stream, end_reason(exc, scope))
+            self._leave(stream, stream.reason or end_reason(exc))
         finally:
             swallowed = scope.__exit__(exc_type, exc, traceback)
         if scope.cancelled_caught and over:
@@ -195,17 +203,10 @@ class OpenStream:
         return swallowed
 
 
-def end_reason(exc: BaseException | None, scope: trio.CancelScope) -> CloseReason:
-    """Say why a block ended that nobody has asked to end.
-
-    Args:
-        exc: What came out of the block.
-        scope: The scope around it. Where it is cancelled and nobody asked, its deadline has passed.
-    """
+def end_reason(exc: BaseException | None) -> CloseReason:
+    """Say why a block ended that nobody has asked to end, by what came out of it."""
     if exc is None:
         return CloseReason.COMPLETED
-    if scope.cancel_called:
-        return CloseReason.IDLE
     return CloseReason.CANCELLED if _only_cancelled(exc) else CloseReason.FAILED
 
 

@@ -23,11 +23,11 @@ from ._records import StreamRecord
 from ._registry import Registry
 from ._statistics import StreamManagerStatistics
 from ._stream import OpenStream, Stream
-from ._util import check_seconds
+from ._util import check_delay, check_seconds
 from .abc import EventLog
 
 # The arguments of open_stream(), in their order.
-_Opening: TypeAlias = tuple[SessionId, str, str | None, bool, float]
+_Opening: TypeAlias = tuple[SessionId, str, str | None, bool, float, float]
 
 
 def _nothing() -> None:
@@ -74,6 +74,7 @@ class StreamManager:
         connection_info: str | None = None,
         holds_session: bool = True,
         idle_timeout: float = math.inf,
+        abandon_after: float = math.inf,
     ) -> OpenStream:
         """Open a stream for the length of a block: ``async with streams.open_stream(id) as stream``.
 
@@ -88,22 +89,25 @@ class StreamManager:
             holds_session: Whether the session is not idle while the stream is open.
             idle_timeout: Seconds without a reader, or a `Stream.touch`, after which the stream ends.
                 Sending does not count.
+            abandon_after: Seconds after which the stream ends, as ``disconnected``, where its last reader was cut
+                off and has not come back. With 0, at once.
 
         Raises:
             UnknownSessionError: There is no such session.
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        return self._opening(_nothing, session_id, kind, connection_info, holds_session, idle_timeout)
+        return self._opening(_nothing, session_id, kind, connection_info, holds_session, idle_timeout, abandon_after)
 
     def _opening(self, guard: Callable[[], None], *options: *_Opening) -> OpenStream:
         """Open a stream unless ``guard``, which is called on entry, raises."""
-        check_seconds("idle_timeout", options[-1])
+        check_seconds("idle_timeout", options[-2])
+        check_delay("abandon_after", options[-1])
         return OpenStream(partial(self._enter, guard, *options), self._leave)
 
     def _enter(self, guard: Callable[[], None], *options: *_Opening) -> Stream:
         guard()
-        session_id, kind, connection_info, holds_session, idle_timeout = options
+        session_id, kind, connection_info, holds_session, idle_timeout, abandon_after = options
         scope = trio.CancelScope()
         record = self._admit(session_id, kind, connection_info, scope, holds_session=holds_session)
         try:
@@ -113,8 +117,8 @@ class StreamManager:
             self._registry.discharge_stream(record, CloseReason.FAILED)
             raise
         stream = record.handle = Stream(self._registry, record, scope, log)
-        if idle_timeout != math.inf:
-            stream._idle = IdleDeadline(scope, idle_timeout)
+        if min(idle_timeout, abandon_after) != math.inf:
+            stream._idle = IdleDeadline(scope, idle_timeout, abandon_after if abandon_after < idle_timeout else None)
             stream._idle.touch()
         self._opened(record)
         return stream
@@ -217,6 +221,7 @@ class StreamManager:
         """
         now()
         record = self._registry.find_stream(session_id, stream_id)
+        self._check_deadline(record)
         if self._registry.close_stream(record, reason):
             self._end(record, reason)
 
@@ -245,6 +250,11 @@ class StreamManager:
         for record in expired:
             self._end(record, CloseReason.IDLE)
         return [record.id for record in expired]
+
+    def _check_deadline(self, record: StreamRecord) -> None:
+        """See to it that the reason of a stream whose deadline has passed stays, though it could not run since."""
+        if isinstance(record.handle, Stream) and (reason := record.handle.reason) is not None:
+            self._registry.close_stream(record, reason)
 
     def _end(self, record: StreamRecord, reason: CloseReason) -> None:
         """Do to a stream that the registry has begun to close what has to be done."""

@@ -23,6 +23,28 @@ def check_seconds(name: str, value: float) -> float:
     return value
 
 
+def check_delay(name: str, value: float) -> float:
+    """Return ``value`` if it is a usable number of seconds to wait: at least 0, `math.inf` for no end.
+
+    Raises:
+        ValueError: It is negative or not a number.
+    """
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{name} must be at least 0 seconds (math.inf for no limit), not {value!r}")
+    return value
+
+
+def check_fraction(name: str, value: float) -> float:
+    """Return ``value`` if it is from 0 to 1.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, not {value!r}")
+    return value
+
+
 def check_count(name: str, value: float) -> float:
     """Return ``value`` if it is a usable bound: at least 1, `math.inf` for no bound.
 

@@ -5,6 +5,7 @@ import math
 import trio
 from trio.testing import MockClock
 
+from streamscope import CloseReason
 from streamscope._idle import IdleDeadline
 
 
@@ -39,7 +40,6 @@ async def test_the_time_out_does_not_reach_beyond_the_maximum_age(mock_clock: Mo
     mock_clock.jump(5)
     idle.touch()
     assert scope.deadline == 12
-    assert not idle.expired
 
 
 async def test_without_limits_there_is_no_deadline() -> None:
@@ -49,7 +49,6 @@ async def test_without_limits_there_is_no_deadline() -> None:
     idle.hold()
     idle.release()
     assert scope.deadline == math.inf
-    assert not idle.expired
 
 
 async def test_it_says_which_of_the_two_deadlines_has_passed(mock_clock: MockClock) -> None:
@@ -59,12 +58,37 @@ async def test_it_says_which_of_the_two_deadlines_has_passed(mock_clock: MockClo
     by_both = IdleDeadline(both, 5, expires=5)
     for idle in (by_age, by_idleness, by_both):
         idle.touch()
-        assert not idle.expired
     mock_clock.jump(20)
-    assert by_age.expired
+    assert by_age.reason is CloseReason.EXPIRED
     # It had been idle for long when it came of age.
-    assert not by_idleness.expired
-    assert by_both.expired
+    assert by_idleness.reason is CloseReason.IDLE
+    assert by_both.reason is CloseReason.EXPIRED
+
+
+async def test_where_a_hold_was_lost_another_time_out_counts(mock_clock: MockClock) -> None:
+    scope = trio.CancelScope()
+    idle = IdleDeadline(scope, 10, lost_timeout=3)
+    idle.hold()
+    idle.lose()
+    assert scope.deadline == math.inf
+    idle.release()
+    assert (scope.deadline, idle.reason) == (3, CloseReason.DISCONNECTED)
+    mock_clock.jump(1)
+    idle.touch()
+    assert (scope.deadline, idle.reason) == (4, CloseReason.DISCONNECTED)
+    # A sign of life.
+    idle.lost = False
+    idle.touch()
+    assert (scope.deadline, idle.reason) == (11, CloseReason.IDLE)
+
+
+async def test_where_it_makes_no_difference_a_lost_hold_is_one_like_others(mock_clock: MockClock) -> None:
+    scope = trio.CancelScope()
+    idle = IdleDeadline(scope, 10)
+    idle.hold()
+    idle.lose()
+    idle.release()
+    assert (scope.deadline, idle.reason) == (10, CloseReason.IDLE)
 
 
 async def test_a_deadline_that_has_passed_is_not_taken_back(mock_clock: MockClock) -> None:

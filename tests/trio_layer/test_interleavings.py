@@ -133,9 +133,14 @@ class World:
                 leaving.closed = session
             if stream.reason is None:
                 assert stream.id not in self.ended
-                self.reasons[stream.id] = own_reason(leaving.exc, deadline_passed=leaving.own)
+                self.reasons[stream.id] = own_reason(leaving.exc)
             else:
-                assert stream.reason is self.ended.get(stream.id, session.reason)
+                expected = {self.ended.get(stream.id, session.reason)}
+                if stream._scope.deadline <= trio.current_time() and stream.id not in self.ended:
+                    assert stream._idle is not None
+                    assert stream._idle.holds == 0
+                    expected.add(CloseReason.DISCONNECTED if stream._idle.lost else CloseReason.IDLE)
+                assert stream.reason in expected
                 self.reasons[stream.id] = stream.reason
 
     @contextmanager
@@ -158,7 +163,7 @@ class World:
             reason = session.reason
             if reason is None:
                 assert session.id not in self.ended
-                reason = own_reason(leaving.exc, deadline_passed=False)
+                reason = own_reason(leaving.exc)
             else:
                 self.check_reason(session, reason)
             self.reasons[session.id] = reason
@@ -172,6 +177,8 @@ class World:
             assert session.metadata.age >= limits.max_age
         elif reason is CloseReason.IDLE:
             assert session.metadata.age >= limits.idle_timeout
+        elif reason is CloseReason.DISCONNECTED:
+            assert session.metadata.age >= limits.lost_after
         elif reason is CloseReason.EVICTED:
             assert limits.evict_idle
         else:
@@ -212,12 +219,10 @@ class Exit:
             assert (came_out.session_id, came_out.reason) == (self.closed.id, self.closed.reason)
 
 
-def own_reason(exc: BaseException | None, *, deadline_passed: bool) -> CloseReason:
+def own_reason(exc: BaseException | None) -> CloseReason:
     """Why a block has ended that nobody has ended."""
     if exc is None:
         return CloseReason.COMPLETED
-    if deadline_passed:
-        return CloseReason.IDLE
     cancelled = all(isinstance(leaf, trio.Cancelled) for leaf in leaves(exc))
     return CloseReason.CANCELLED if cancelled else CloseReason.FAILED
 
@@ -412,6 +417,7 @@ class InStream(Step):
     session: int
     holds_session: bool
     idle_timeout: float
+    abandon_after: float
     steps: Steps
 
     async def take(self, here: Here) -> None:
@@ -419,7 +425,10 @@ class InStream(Step):
         leaving: Exit | None = None
         came_out: BaseException | None = None
         try:
-            async with session.open_stream(holds_session=self.holds_session, idle_timeout=self.idle_timeout) as stream:
+            opening = session.open_stream(
+                holds_session=self.holds_session, idle_timeout=self.idle_timeout, abandon_after=self.abandon_after
+            )
+            async with opening as stream:
                 with here.world.in_stream(session, stream) as leaving:
                     await Here(here.world, stream).take(self.steps)
         except BaseException as exc:
@@ -537,13 +546,19 @@ class StartStream(Step):
     session: int
     holds_session: bool
     idle_timeout: float
+    abandon_after: float
     steps: Steps
 
     async def take(self, here: Here) -> None:
         world = here.world
         session = world.session(self.session)
         stream = await session.start_stream(
-            self.body, world, session, holds_session=self.holds_session, idle_timeout=self.idle_timeout
+            self.body,
+            world,
+            session,
+            holds_session=self.holds_session,
+            idle_timeout=self.idle_timeout,
+            abandon_after=self.abandon_after,
         )
         assert stream in world.streams
 
@@ -774,6 +789,7 @@ class Program:
     actors: list[Steps]
     idle_timeout: float
     max_age: float
+    lost_after: float
     drain_timeout: float
     max_sessions: float
     evict_idle: bool
@@ -786,6 +802,7 @@ _SECONDS = st.integers(0, 4)
 _NUMBERS = st.integers(0, 5)
 _REASONS = st.sampled_from([CloseReason.CANCELLED, CloseReason.KILLED, CloseReason.TERMINATED, CloseReason.FAILED])
 _TIMEOUTS = st.sampled_from([math.inf, 1.0, 3.0])
+_ABANDON = st.sampled_from([math.inf, math.inf, 0.0, 2.0])
 
 _SIMPLE: st.SearchStrategy[Step] = st.one_of(
     st.builds(Pause, _SECONDS),
@@ -821,11 +838,18 @@ _PRODUCE = st.lists(
 def _compound(children: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
     steps = st.lists(children, min_size=1, max_size=4).map(tuple)
     refusable = st.one_of(
-        st.builds(InStream, _NUMBERS, st.booleans(), _TIMEOUTS, steps),
-        st.builds(InStream, _NUMBERS, st.booleans(), _TIMEOUTS, steps),
+        st.builds(InStream, _NUMBERS, st.booleans(), _TIMEOUTS, _ABANDON, steps),
+        st.builds(InStream, _NUMBERS, st.booleans(), _TIMEOUTS, _ABANDON, steps),
         st.builds(InSession, steps),
-        st.builds(StartStream, _NUMBERS, st.booleans(), _TIMEOUTS, st.one_of(_PRODUCE, steps)),
-        st.builds(StartStream, _NUMBERS, st.booleans(), _TIMEOUTS, st.builds(Finally, _PRODUCE, _SECONDS).map(_alone)),
+        st.builds(StartStream, _NUMBERS, st.booleans(), _TIMEOUTS, _ABANDON, st.one_of(_PRODUCE, steps)),
+        st.builds(
+            StartStream,
+            _NUMBERS,
+            st.booleans(),
+            _TIMEOUTS,
+            _ABANDON,
+            st.builds(Finally, _PRODUCE, _SECONDS).map(_alone),
+        ),
         st.builds(StartSession, steps),
         st.builds(Held, _NUMBERS, steps),
         st.builds(Keep, _NUMBERS, _SECONDS, _SECONDS, st.sampled_from([False, False, True])),
@@ -851,6 +875,7 @@ PROGRAMS = st.builds(
     actors=st.lists(_STEPS, min_size=1, max_size=5),
     idle_timeout=_TIMEOUTS,
     max_age=st.sampled_from([math.inf, 3.0, 6.0]),
+    lost_after=_TIMEOUTS,
     drain_timeout=st.sampled_from([1.0, 2.0, 50.0]),
     max_sessions=st.sampled_from([100.0, 3.0]),
     evict_idle=st.booleans(),
@@ -927,6 +952,8 @@ async def perform(program: Program, recorder: Recorder, guard: Guard) -> World:
             instruments=(recorder,),
             idle_timeout=program.idle_timeout,
             max_age=program.max_age,
+            max_age_jitter=0,
+            lost_after=program.lost_after,
             drain_timeout=program.drain_timeout,
             max_sessions=program.max_sessions,
             evict_idle=program.evict_idle,
@@ -971,6 +998,7 @@ def check_changes(world: World, recorder: Recorder) -> None:
                 world.ended.get(session.id, world.sessions.reason or CloseReason.SHUTDOWN),
                 CloseReason.IDLE,
                 CloseReason.EXPIRED,
+                CloseReason.DISCONNECTED,
                 CloseReason.EVICTED,
                 CloseReason.CANCELLED,
             }

@@ -359,7 +359,7 @@ async def test_whoever_reads_a_stream_sees_its_end_whatever_ended_it(
         finally:
             stream.send_nowait(b"the answer")
 
-    async with open_session_manager(max_age=5 if how == "idle" else math.inf) as sessions:
+    async with open_session_manager(max_age=5 if how == "idle" else math.inf, max_age_jitter=0) as sessions:
         session = await sessions.start_session()
         stream = await session.start_stream(body)
         async with trio.open_nursery() as nursery:
@@ -462,7 +462,7 @@ async def test_an_observer_that_raises_is_logged_and_switched_off(caplog: pytest
 
 async def test_a_long_time_passes_in_no_time(autojump_clock: MockClock) -> None:
     day = 24 * 3600.0
-    async with open_session_manager(idle_timeout=day, max_age=100 * day) as sessions:
+    async with open_session_manager(idle_timeout=day, max_age=100 * day, max_age_jitter=0) as sessions:
         idle, held = await sessions.start_session(), await sessions.start_session()
         await held.start_stream(serve)
         with takes(day):
@@ -473,12 +473,12 @@ async def test_a_long_time_passes_in_no_time(autojump_clock: MockClock) -> None:
 
 
 async def test_leases_hold_a_session_and_a_stream_that_is_none_does_not(autojump_clock: MockClock) -> None:
-    async with open_session_manager(idle_timeout=10) as sessions:
+    async with open_session_manager(idle_timeout=10, lost_after=5) as sessions:
 
-        async def lasts(session: Session, seconds: float) -> None:
+        async def lasts(session: Session, seconds: float, reason: CloseReason = CloseReason.IDLE) -> None:
             with takes(seconds):
                 await session.wait_closed()
-            assert session.reason is CloseReason.IDLE
+            assert session.reason is reason
 
         async def read(session: Session, stream: Stream, seconds: float) -> None:
             async with session.open_reader(stream.id):
@@ -493,11 +493,14 @@ async def test_leases_hold_a_session_and_a_stream_that_is_none_does_not(autojump
             nursery.start_soon(lasts, by_nothing, 10)
             nursery.start_soon(lasts, by_work, 30 + 10)
             nursery.start_soon(lasts, by_listener, 10)
-            nursery.start_soon(lasts, by_reader, 20 + 10)
+            nursery.start_soon(lasts, by_reader, 20 + 5, CloseReason.DISCONNECTED)
 
 
 async def test_entry_is_refused_when_a_deadline_has_passed_before_the_sessions_task_ran(mock_clock: MockClock) -> None:
-    for limits, reason in (({"idle_timeout": 5.0}, CloseReason.IDLE), ({"max_age": 5.0}, CloseReason.EXPIRED)):
+    for limits, reason in (
+        ({"idle_timeout": 5.0}, CloseReason.IDLE),
+        ({"max_age": 5.0, "max_age_jitter": 0.0}, CloseReason.EXPIRED),
+    ):
         async with a_session_and_a_task(**limits) as (sessions, session, _):
             mock_clock.jump(5)
             with pytest.raises(SessionClosedError) as caught:

@@ -21,7 +21,9 @@ from tests.helpers import Boom, Recorder, check_nothing_left, serve, sleep_shiel
 
 async def test_it_passes_everything_on() -> None:
     log, recorder = MemoryEventLog(), Recorder()
-    async with open_session_manager(log=log, instruments=(recorder,), max_age=5, max_sessions=2) as sessions:
+    async with open_session_manager(
+        log=log, instruments=(recorder,), max_age=5, max_age_jitter=0, max_sessions=2
+    ) as sessions:
         assert isinstance(sessions, SessionManager)
         assert sessions.streams.log is log
         assert (sessions.limits.max_age, sessions.limits.max_sessions) == (5, 2)

@@ -79,7 +79,7 @@ async def test_whichever_way_it_ends(way: str, autojump_clock: MockClock, caplog
             raise Boom
 
     with trio.CancelScope() as scope:
-        async with open_session_manager(idle_timeout=10, max_age=20, max_sessions=1) as sessions:
+        async with open_session_manager(idle_timeout=10, max_age=20, max_age_jitter=0, max_sessions=1) as sessions:
             session = await sessions.start_session(body)
             await session.enter_async_context(Resource("a", seen, leave=1))
             match way:
@@ -311,7 +311,7 @@ async def test_a_hold_can_be_had_once(autojump_clock: MockClock) -> None:
 
 
 async def test_a_hold_does_not_keep_a_session_from_being_ended(autojump_clock: MockClock) -> None:
-    async with open_session_manager(max_age=5) as sessions:
+    async with open_session_manager(max_age=5, max_age_jitter=0) as sessions:
         one, two = await sessions.start_session(), await sessions.start_session()
         with one.hold(), two.hold():
             one.close(CloseReason.KILLED)
@@ -322,7 +322,7 @@ async def test_a_hold_does_not_keep_a_session_from_being_ended(autojump_clock: M
 
 
 async def test_times_of_its_own(autojump_clock: MockClock) -> None:
-    async with open_session_manager(idle_timeout=10, max_age=100) as sessions:
+    async with open_session_manager(idle_timeout=10, max_age=100, max_age_jitter=0) as sessions:
         patient = await sessions.start_session(idle_timeout=math.inf, max_age=50)
         async with sessions.open_session(idle_timeout=3) as hasty:
             assert (patient.idle_timeout, hasty.idle_timeout) == (math.inf, 3)

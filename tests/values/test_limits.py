@@ -9,8 +9,7 @@ from streamscope import Limits
 from streamscope._limits import LimitOptions
 
 COUNTS = ["max_sessions", "max_sessions_per_principal", "max_streams_per_session"]
-TIMES = ["idle_timeout", "max_age", "drain_timeout"]
-CHOICES = ["evict_idle"]
+TIMES = ["idle_timeout", "lost_after", "max_age", "drain_timeout"]
 
 
 def test_the_defaults_are_part_of_the_interface():
@@ -19,7 +18,9 @@ def test_the_defaults_are_part_of_the_interface():
         "max_sessions_per_principal": math.inf,
         "max_streams_per_session": 10_000,
         "idle_timeout": 1800,
+        "lost_after": 300,
         "max_age": math.inf,
+        "max_age_jitter": 0.1,
         "drain_timeout": 5,
         "evict_idle": True,
     }
@@ -57,8 +58,16 @@ def test_frozen_and_by_keyword_only():
         Limits(1)  # type: ignore[call-arg]
 
 
+def test_a_fraction():
+    for value in (0, 0.5, 1):
+        assert Limits(max_age_jitter=value).max_age_jitter == value
+    for value in (-0.1, 1.1, math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"^max_age_jitter must be from 0 to 1"):
+            Limits(max_age_jitter=value)
+
+
 def test_other_constructors_take_the_same_options():
-    assert (
-        list(LimitOptions.__annotations__) == [field.name for field in attrs.fields(Limits)] == COUNTS + TIMES + CHOICES
-    )
-    assert LimitOptions.__optional_keys__ == {*COUNTS, *TIMES, *CHOICES}
+    names = [field.name for field in attrs.fields(Limits)]
+    assert list(LimitOptions.__annotations__) == names
+    assert LimitOptions.__optional_keys__ == set(names)
+    assert set(names) == {*COUNTS, *TIMES, "max_age_jitter", "evict_idle"}

@@ -107,7 +107,7 @@ class Handlers:
         try:
             reply = Reply(
                 session=guest.session,
-                stream=await guest.start([exchange], peer(scope)),
+                stream=await guest.start([exchange], peer(scope), math.inf),
                 exchanges=[exchange],
                 resumable=True,
                 # The answer opens the session, so it is waited for; unless everything is streamed.
@@ -124,7 +124,7 @@ class Handlers:
     ) -> None:
         batch = isinstance(message, list)
         messages = self._checked_batch(guest, message) if isinstance(message, list) else [message]
-        guest.session.idle_timeout = self._house.sessions.limits.idle_timeout
+        self._heard_of(guest)
         exchanges: list[Exchange] = []
         for one in messages:
             if isinstance(one, Request):
@@ -138,13 +138,18 @@ class Handlers:
             return
         reply = Reply(
             session=guest.session,
-            stream=await guest.start(exchanges, peer(http.scope)),
+            stream=await guest.start(exchanges, peer(http.scope), self._options.abandon_after),
             exchanges=exchanges,
             batch=batch,
             resumable=True,
             delay=self._delay(),
         )
         await reply.send(response, self._options)
+
+    def _heard_of(self, guest: Guest) -> None:
+        # From now on it is not just half open.
+        guest.session.idle_timeout = self._house.sessions.limits.idle_timeout
+        guest.session.touch()
 
     def _exchange(self, request: Request, http: HTTPRequest, *, alone: bool = True) -> Exchange:
         return Exchange(request, http, alone=alone, silent=self._options.json_response)
@@ -254,7 +259,7 @@ class Handlers:
 
     async def _get(self, guest: Guest, scope: Scope, headers: Headers, response: Response) -> None:
         check_accepts_events(headers)
-        guest.session.idle_timeout = self._house.sessions.limits.idle_timeout
+        self._heard_of(guest)
         last_event_id = headers.get(LAST_EVENT_ID)
         try:
             if last_event_id is None:

@@ -30,7 +30,7 @@ class Guest:
     conversation: Conversation
     listening: ListeningStreams
 
-    async def start(self, exchanges: Sequence[Exchange], connection_info: str | None) -> Stream:
+    async def start(self, exchanges: Sequence[Exchange], connection_info: str | None, abandon_after: float) -> Stream:
         """Start to handle the requests of one POST, on a stream of their own.
 
         Raises:
@@ -38,7 +38,11 @@ class Guest:
             StreamLimitError: The session has as many streams as it may have.
         """
         return await self.session.start_stream(
-            self.conversation.handle_requests, exchanges, kind="post", connection_info=connection_info
+            self.conversation.handle_requests,
+            exchanges,
+            kind="post",
+            connection_info=connection_info,
+            abandon_after=abandon_after,
         )
 
 

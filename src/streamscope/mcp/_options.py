@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, final
 import attrs
 
 from .._limits import LimitOptions, Limits
-from .._util import check_count, check_seconds
+from .._util import check_count, check_delay, check_seconds
 from ._seam import principal_of
 from ._wire import HostPolicy
 
@@ -28,6 +28,7 @@ class EndpointOptions(LimitOptions, total=False):
     max_batch: int
     body_timeout: float
     initialize_timeout: float
+    abandon_after: float
     listen_grace: float
     max_listeners: int
     hosts: HostPolicy
@@ -42,9 +43,8 @@ def _count(_: object, attribute: attrs.Attribute[int], value: int) -> None:
     check_count(attribute.name, value)
 
 
-def _not_negative(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if math.isnan(value) or value < 0:
-        raise ValueError(f"{attribute.name} must be at least 0 seconds, not {value!r}")
+def _delay(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    check_delay(attribute.name, value)
 
 
 def _finite(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
@@ -64,7 +64,7 @@ class Options:
     stateless: bool = False
     """Whether clients of the handshake era are served without sessions: each POST by itself, and no GET."""
 
-    sse_delay: float = attrs.field(default=0.1, validator=_not_negative)
+    sse_delay: float = attrs.field(default=0.1, validator=_delay)
     """Seconds to wait for a request's answer before it is streamed. An answer that comes first, and
     alone, is sent as JSON. With 0, every answer of the handshake era is streamed. In 2026-07-28, where errors have HTTP
     statuses of their own, it is `ping_interval` if that is longer."""
@@ -88,6 +88,11 @@ class Options:
     initialize_timeout: float = attrs.field(default=60.0, validator=_seconds)
     """Seconds that a session may be idle before its client has sent anything after ``initialize``. After
     that: ``idle``."""
+
+    abandon_after: float = attrs.field(default=math.inf, validator=_delay)
+    """Seconds that a request of the handshake era goes on whose client was cut off and has not come back. After
+    that, it is cancelled, as ``disconnected``. By default it goes on to its end, and its answer is kept for the
+    client; with 0, it is cancelled at once. In 2026-07-28, it always is."""
 
     listen_grace: float = attrs.field(default=300.0, validator=_seconds)
     """Seconds that a GET stream waits for its client to come back. After that: ``idle``."""
