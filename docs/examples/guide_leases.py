@@ -4,7 +4,7 @@ import trio
 import trio.testing
 
 import streamscope
-from streamscope import CloseReason, Session, SessionManager, Stream
+from streamscope import Session, SessionManager, Stream
 
 
 async def sleep(_: Stream, seconds: float) -> None:
@@ -20,6 +20,7 @@ async def held_by_a_reader(session: Session) -> None:
     stream = await session.start_stream(sleep, 1000, holds_session=False)
     async with session.open_reader(stream.id):
         await trio.sleep(100)
+    # It has left before the end, as one does that was cut off.
 
 
 async def touched(session: Session) -> None:
@@ -39,11 +40,10 @@ async def show(sessions: SessionManager) -> None:
         await session.wait_closed()
         seconds = trio.current_time() - began
         print(f"{what.__name__}: {session.reason} after {seconds:g} s")
-        assert session.reason is CloseReason.IDLE
 
 
 async def main() -> None:
-    async with streamscope.open_session_manager(idle_timeout=30) as sessions:
+    async with streamscope.open_session_manager(idle_timeout=30, lost_after=10) as sessions:
         await show(sessions)
 
 

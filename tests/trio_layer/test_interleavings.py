@@ -138,7 +138,6 @@ class World:
                 expected = {self.ended.get(stream.id, session.reason)}
                 if stream._scope.deadline <= trio.current_time() and stream.id not in self.ended:
                     assert stream._idle is not None
-                    assert stream._idle.holds == 0
                     expected.add(CloseReason.DISCONNECTED if stream._idle.lost else CloseReason.IDLE)
                 assert stream.reason in expected
                 self.reasons[stream.id] = stream.reason
