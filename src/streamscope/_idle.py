@@ -16,13 +16,13 @@ class IdleDeadline:
 
     Whatever keeps the scope from being idle takes a hold and releases it.
     While there is a hold, only the maximum age ends the scope. Where a hold was
-    lost, because a client went away, another time-out counts until there is a
-    sign of life.
+    lost, because a client was cut off, a shorter time-out counts until there is
+    a sign of life.
 
     Args:
         scope: The scope to end.
         idle_timeout: Seconds without a hold after which it ends.
-        lost_timeout: Seconds after which it ends where a hold was lost; ``None`` where that makes no difference.
+        lost_timeout: Seconds after which it ends where a hold was lost, if they are fewer.
         expires: The time at which it ends in any case.
     """
 
@@ -32,7 +32,7 @@ class IdleDeadline:
         self,
         scope: trio.CancelScope,
         idle_timeout: float,
-        lost_timeout: float | None = None,
+        lost_timeout: float = math.inf,
         expires: float = math.inf,
     ) -> None:
         self._scope = scope
@@ -45,18 +45,18 @@ class IdleDeadline:
     @property
     def timeout(self) -> float:
         """Seconds without a hold after which the scope ends, as things are."""
-        return self._lost_timeout if self.lost and self._lost_timeout is not None else self.idle_timeout
+        return self._lost_timeout if self._abandoned else self.idle_timeout
+
+    @property
+    def _abandoned(self) -> bool:
+        return self.lost and self._lost_timeout < self.idle_timeout
 
     @property
     def reason(self) -> CloseReason:
         """Why the scope ends, or has ended, if nobody has ended it before its deadline."""
         if self._scope.deadline == self._expires <= trio.current_time():
             return CloseReason.EXPIRED
-        return CloseReason.DISCONNECTED if self.lost else CloseReason.IDLE
-
-    def lose(self) -> None:
-        """Note that a hold was lost; to be called before it is released."""
-        self.lost = self._lost_timeout is not None
+        return CloseReason.DISCONNECTED if self._abandoned else CloseReason.IDLE
 
     def hold(self) -> None:
         """Keep the scope from being idle, until as many releases."""

@@ -57,8 +57,8 @@ class Limits:
     """Seconds that nothing may hold a session: no stream that holds it, and no reader. After that: ``idle``."""
 
     lost_after: float = attrs.field(default=300.0, validator=_seconds)
-    """The same where its last reader was cut off, and nothing was heard of the client since. After that:
-    ``disconnected``."""
+    """The same where its last reader was cut off, and nothing was heard of the client since, if that is sooner. After
+    that: ``disconnected``."""
 
     max_age: float = attrs.field(default=math.inf, validator=_seconds)
     """Seconds that a session may live at all. After that: ``expired``."""

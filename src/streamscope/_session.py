@@ -261,8 +261,7 @@ class Session:
         self._registry.mark_held(self._record)
 
     def _release_hold(self, *, lost: bool = False) -> None:
-        if lost:
-            self._idle.lose()
+        self._idle.lost = self._idle.lost or lost
         self._idle.release()
         self._mark_idle()
 

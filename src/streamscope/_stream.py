@@ -149,8 +149,7 @@ class Stream:
     def _reader_detached(self, *, lost: bool) -> None:
         """Undo ``_reader_attached()``."""
         if self._idle is not None:
-            if lost:
-                self._idle.lose()
+            self._idle.lost = lost
             self._idle.release()
 
 

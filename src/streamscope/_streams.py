@@ -118,7 +118,7 @@ class StreamManager:
             raise
         stream = record.handle = Stream(self._registry, record, scope, log)
         if min(idle_timeout, abandon_after) != math.inf:
-            stream._idle = IdleDeadline(scope, idle_timeout, abandon_after if abandon_after < idle_timeout else None)
+            stream._idle = IdleDeadline(scope, idle_timeout, abandon_after)
             stream._idle.touch()
         self._opened(record)
         return stream

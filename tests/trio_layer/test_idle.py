@@ -69,7 +69,7 @@ async def test_where_a_hold_was_lost_another_time_out_counts(mock_clock: MockClo
     scope = trio.CancelScope()
     idle = IdleDeadline(scope, 10, lost_timeout=3)
     idle.hold()
-    idle.lose()
+    idle.lost = True
     assert scope.deadline == math.inf
     idle.release()
     assert (scope.deadline, idle.reason) == (3, CloseReason.DISCONNECTED)
@@ -83,12 +83,13 @@ async def test_where_a_hold_was_lost_another_time_out_counts(mock_clock: MockClo
 
 
 async def test_where_it_makes_no_difference_a_lost_hold_is_one_like_others(mock_clock: MockClock) -> None:
-    scope = trio.CancelScope()
-    idle = IdleDeadline(scope, 10)
-    idle.hold()
-    idle.lose()
-    idle.release()
-    assert (scope.deadline, idle.reason) == (10, CloseReason.IDLE)
+    for lost_timeout in (10, 20, math.inf):
+        scope = trio.CancelScope()
+        idle = IdleDeadline(scope, 10, lost_timeout)
+        idle.hold()
+        idle.lost = True
+        idle.release()
+        assert (scope.deadline, idle.reason) == (10, CloseReason.IDLE)
 
 
 async def test_a_deadline_that_has_passed_is_not_taken_back(mock_clock: MockClock) -> None:

@@ -138,7 +138,7 @@ class World:
                 expected = {self.ended.get(stream.id, session.reason)}
                 if stream._scope.deadline <= trio.current_time() and stream.id not in self.ended:
                     assert stream._idle is not None
-                    expected.add(CloseReason.DISCONNECTED if stream._idle.lost else CloseReason.IDLE)
+                    expected.add(stream._idle.reason)
                 assert stream.reason in expected
                 self.reasons[stream.id] = stream.reason
 

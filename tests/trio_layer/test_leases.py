@@ -19,7 +19,7 @@ async def cut_off(session: Session, stream: Stream, seconds: float = 1) -> None:
         await trio.sleep(seconds)
 
 
-@pytest.mark.parametrize("idle_timeout", [2, 1000, math.inf])
+@pytest.mark.parametrize("idle_timeout", [31, 1000, math.inf])
 async def test_a_session_that_was_cut_off_has_another_time_out(idle_timeout: float, autojump_clock: MockClock) -> None:
     async with open_session_manager(idle_timeout=idle_timeout, lost_after=30) as sessions:
         session = await sessions.start_session()
@@ -28,6 +28,16 @@ async def test_a_session_that_was_cut_off_has_another_time_out(idle_timeout: flo
         with takes(30):
             await session.wait_closed()
         assert stream.reason is session.reason is CloseReason.DISCONNECTED
+
+
+async def test_it_is_never_longer_than_that_of_an_idle_one(autojump_clock: MockClock) -> None:
+    async with open_session_manager(idle_timeout=100, lost_after=30) as sessions:
+        session = await sessions.start_session(idle_timeout=10)
+        stream = await session.start_stream(serve, holds_session=False)
+        await cut_off(session, stream)
+        with takes(10):
+            await session.wait_closed()
+        assert session.reason is CloseReason.IDLE
 
 
 async def test_running_work_holds_it_all_the_same(autojump_clock: MockClock) -> None:

@@ -394,7 +394,7 @@ async def test_the_session_is_listed_until_that_stream_is_out() -> None:
 
 
 async def test_a_session_without_a_lease_is_idle(autojump_clock: MockClock) -> None:
-    async with open_session_manager(idle_timeout=10, lost_after=10) as sessions:
+    async with open_session_manager(idle_timeout=10) as sessions:
         with takes(10):
             async with sessions.open_session() as session:
                 await trio.sleep_forever()
@@ -407,7 +407,7 @@ async def test_a_session_without_a_lease_is_idle(autojump_clock: MockClock) -> N
 
 
 async def test_each_session_may_have_a_time_out_of_its_own(autojump_clock: MockClock) -> None:
-    async with open_session_manager(idle_timeout=10, lost_after=10) as sessions:
+    async with open_session_manager(idle_timeout=10) as sessions:
         session = await sessions.start_session()
         assert session.idle_timeout == 10
         await trio.sleep(5)
@@ -432,14 +432,14 @@ async def test_each_session_may_have_a_time_out_of_its_own(autojump_clock: MockC
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])
 async def test_its_time_out_is_a_number_of_seconds(seconds: float) -> None:
-    async with open_session_manager(idle_timeout=10, lost_after=10) as sessions, sessions.open_session() as session:
+    async with open_session_manager(idle_timeout=10) as sessions, sessions.open_session() as session:
         with pytest.raises(ValueError, match="idle_timeout"):
             session.idle_timeout = seconds
         assert session.idle_timeout == 10
 
 
 async def test_streams_and_readers_hold_it(autojump_clock: MockClock) -> None:
-    async with open_session_manager(idle_timeout=10, lost_after=10) as sessions:
+    async with open_session_manager(idle_timeout=10) as sessions:
         session = await sessions.start_session()
         async with session.open_stream() as stream:
             await trio.sleep(50)
@@ -457,12 +457,11 @@ async def test_streams_and_readers_hold_it(autojump_clock: MockClock) -> None:
         await trio.sleep(9)
         assert session.reason is None
         await trio.sleep(2)
-        # Its reader left before the end of the stream, and nothing was heard of it since.
-        assert session.reason is CloseReason.DISCONNECTED
+        assert session.reason is CloseReason.IDLE
 
 
 async def test_a_stream_that_does_not_hold_it_does_not_hold_it(autojump_clock: MockClock) -> None:
-    async with open_session_manager(idle_timeout=10, lost_after=10) as sessions:
+    async with open_session_manager(idle_timeout=10) as sessions:
         session = await sessions.start_session()
         stream = await session.start_stream(serve, holds_session=False)
         await trio.sleep(9)
@@ -474,7 +473,7 @@ async def test_a_stream_that_does_not_hold_it_does_not_hold_it(autojump_clock: M
 
 
 async def test_with_its_readers_a_listener_does_hold_it(autojump_clock: MockClock) -> None:
-    async with open_session_manager(idle_timeout=10, lost_after=10) as sessions:
+    async with open_session_manager(idle_timeout=10) as sessions:
         session = await sessions.start_session()
         stream = await session.start_stream(serve, holds_session=False)
         async with session.open_reader(stream.id):
@@ -483,7 +482,7 @@ async def test_with_its_readers_a_listener_does_hold_it(autojump_clock: MockCloc
         with takes(10):
             await session.wait_closed()
         # It went with its session.
-        assert stream.reason is session.reason is CloseReason.DISCONNECTED
+        assert stream.reason is CloseReason.IDLE
 
 
 async def test_the_maximum_age_counts_whatever_holds_it(autojump_clock: MockClock) -> None:
@@ -534,7 +533,7 @@ async def test_deadlines_may_fall_together(autojump_clock: MockClock) -> None:
 
 
 async def test_it_refuses_whatever_comes_after_its_deadline_even_before_it_knows(mock_clock: MockClock) -> None:
-    async with open_session_manager(idle_timeout=10, lost_after=10) as sessions, trio.open_nursery() as nursery:
+    async with open_session_manager(idle_timeout=10) as sessions, trio.open_nursery() as nursery:
 
         async def body(task_status: trio.TaskStatus[Session]) -> None:
             async with sessions.open_session() as session:
