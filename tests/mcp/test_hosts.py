@@ -177,3 +177,8 @@ def test_a_policy_is_a_value():
     assert HostPolicy(frozenset({"a"})) == HostPolicy(frozenset({"a"}))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         HostPolicy().hosts = frozenset()  # type: ignore[misc]
+
+
+def test_origins_without_hosts_would_let_in_any():
+    with pytest.raises(ValueError, match="say which hosts"):
+        HostPolicy(None, frozenset({"https://app.example"}))

@@ -122,10 +122,17 @@ class HostPolicy:
         hosts: Host names that are let in; ``None`` for any.
         origins: Origins, such as ``https://app.example``, that are let in besides those of ``hosts``;
             with ``:*`` at the end, on any port.
+
+    Raises:
+        ValueError: There are origins, but no hosts, so that any origin would be let in.
     """
 
     hosts: frozenset[str] | None = None
     origins: frozenset[str] = frozenset()
+
+    def __attrs_post_init__(self) -> None:
+        if self.hosts is None and self.origins:
+            raise ValueError("origins are let in besides those of the hosts; say which hosts, too")
 
     def check(self, headers: Headers) -> None:
         """Check a request.
