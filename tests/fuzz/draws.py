@@ -1,0 +1,112 @@
+"""Whole requests, of several kinds, and several of them at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from hypothesis import strategies as st
+
+from tests.fuzz import bodies, heads
+from tests.fuzz.shots import Shot
+from tests.mcp.helpers import HANDSHAKE
+
+METHODS = ["GET", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "QUERY", "PROPFIND", "M-SEARCH", "X!"]
+PATHS = ["/mcp", "/mcp/", "/", "", "/mcp/x", "/mcp2", "//mcp", "/MCP", "/mcp\0", "/é", "*"]
+users = st.sampled_from([None, None, None, "alice", ""])
+
+
+def handshake_post(body: Any, head: heads.Head, user: str | None = None) -> Shot:
+    return Shot(headers=heads.BASE + head, body=body, user=user)
+
+
+@st.composite
+def sound_handshake(draw: st.DrawFn) -> Shot:
+    """A POST in one's session that is to be accepted."""
+    batching = draw(st.booleans())
+    body = draw(bodies.batches.map(bodies.written) | bodies.sound if batching else bodies.sound)
+    head = heads.session("$batching", "2025-03-26") if batching else heads.session("$mine", HANDSHAKE)
+    return handshake_post(draw(bodies.cut(body)), head)
+
+
+@st.composite
+def sound_modern(draw: st.DrawFn) -> Shot:
+    """A POST of 2026-07-28 that is to be accepted."""
+    message, headers = draw(bodies.modern_requests())
+    return Shot(headers=heads.with_headers(heads.BASE, [*headers.items()]), body=draw(bodies.cut(bodies.written(message))))
+
+
+initialize = bodies.initializes.map(lambda message: Shot(headers=heads.BASE, body=bodies.written(message)))
+sound = sound_handshake() | sound_modern() | initialize
+
+
+@st.composite
+def get(draw: st.DrawFn) -> Shot:
+    """A GET: a listener, or one that comes back."""
+    head = heads.BASE[:2] + draw(heads.sessions)
+    if draw(st.booleans()):
+        head = (*head, (b"last-event-id", draw(heads.events)))
+    return Shot(method="GET", headers=head, user=draw(users))
+
+
+@st.composite
+def delete(draw: st.DrawFn) -> Shot:
+    return Shot(method="DELETE", headers=heads.BASE[:2] + draw(heads.sessions), user=draw(users))
+
+
+@st.composite
+def any_body(draw: st.DrawFn) -> Shot:
+    """A POST whose headers are sound and whose body need not be."""
+    modern = draw(st.booleans())
+    if not modern:
+        body = draw(bodies.unsound | bodies.unsound | bodies.sound)
+        head = draw(heads.sessions | st.just(()))
+        return handshake_post(draw(bodies.cut(body)), head, draw(users))
+    message, headers = draw(bodies.modern_requests())
+    body = draw(bodies.mutated(message).map(bodies.written) | bodies.unsound)
+    return Shot(headers=heads.with_headers(heads.BASE, [*headers.items()]), body=draw(bodies.cut(body)))
+
+
+@st.composite
+def any_head(draw: st.DrawFn) -> Shot:
+    """A request that would be sound, were it not for its headers."""
+    shot = draw(sound | sound | get() | delete())
+    return attrs.evolve(shot, headers=draw(heads.disturbed(shot.headers)), user=draw(users))
+
+
+@st.composite
+def anything(draw: st.DrawFn) -> Shot:
+    """A request in which nothing need be right."""
+    shot = draw(any_body() | any_head())
+    return attrs.evolve(
+        shot,
+        method=draw(st.sampled_from(["POST", *METHODS])),
+        path=draw(st.sampled_from(["/mcp", "/mcp", *PATHS])),
+        headers=draw(heads.disturbed(shot.headers)),
+        user=draw(users),
+    )
+
+
+patience = st.sampled_from([0, 0, 0.001, 0.05, 0.1, 0.3, 1, 5, 20])
+
+
+@st.composite
+def interrupted(draw: st.DrawFn) -> Shot:
+    """A request whose client sends too little, or leaves."""
+    shot = draw(sound | get() | any_body())
+    if draw(st.booleans()):
+        return attrs.evolve(shot, patience=draw(patience))
+    pieces = shot.body[: draw(st.integers(0, len(shot.body)))]
+    then = draw(st.sampled_from(["leave", "stall"]))
+    return attrs.evolve(shot, body=pieces, then=then, patience=draw(st.none() | patience))
+
+
+@st.composite
+def together(draw: st.DrawFn) -> list[Shot]:
+    """Several requests that meet: of one session more often than not, and often with one identifier."""
+    few = st.sampled_from([1, 1, "1", 2])
+    busy = bodies.requests(few).map(bodies.written) | bodies.notifications.map(bodies.written) | bodies.sound
+    mine = busy.map(lambda body: handshake_post(body, heads.session("$mine", HANDSHAKE)))
+    drawn = draw(st.lists(mine | mine | get() | sound | interrupted() | delete(), min_size=2, max_size=5))
+    at = st.sampled_from([0, 0, 0, 0.05, 0.1, 0.5, 1, 3])
+    return [attrs.evolve(shot, at=draw(at)) for shot in drawn]
