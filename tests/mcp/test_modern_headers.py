@@ -274,3 +274,14 @@ async def test_a_list_that_fails_does_not_break_the_call(caplog):
         assert (await peer.post(message, **headers)).status_code == 200
         assert "its headers are not checked" in caplog.text
         caplog.clear()
+
+
+@pytest.mark.parametrize("wrong", [{META + "clientInfo": {}}, {META + "logLevel": 1}, {"progressToken": []}], ids=str)
+async def test_an_envelope_that_is_wrong_is_no_fault_of_the_list(wrong, caplog):
+    server, listed = paged(5)
+    async with client_of(server) as peer:
+        message, headers = envelope("tools/call", {"name": "last", "arguments": {"x": "1"}, "_meta": wrong})
+        refused(await peer.post(message, **headers, mcp_param_x="1"), types.INVALID_PARAMS)
+        assert listed == []
+        # What any client can provoke is no error of the server's.
+        assert "input schema" not in caplog.text

@@ -62,12 +62,14 @@ from mcp_types import (
     UNSUPPORTED_PROTOCOL_VERSION,
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS, is_version_at_least
+from pydantic import ValidationError
 from starlette.requests import Request as HTTPRequest
 
 from .._errors import EventTooLargeError, LimitError, StreamClosedError
 from .._reasons import CloseReason
 from .._session import Session
 from .._stream import Stream
+from .._util import shorten
 from . import _jsonrpc
 from ._jsonrpc import CONNECTION_CLOSED, INTERNAL_ERROR, Answer, Notification, Request, RequestId
 from ._listening import ListeningStreams
@@ -595,6 +597,9 @@ async def _input_schema(exchange: Exchange, server: Server[Any], state: Any, rou
             if not isinstance(page.get("nextCursor"), str):
                 return None
             page = {"cursor": page["nextCursor"]}
+    except (MCPError, ValidationError) as exc:
+        # It may well be the request's envelope that is at fault. The call itself is about to say so.
+        logger.debug("could not find the input schema of tool %s: %s", shorten(name), exc)
     except Exception:
-        logger.exception("could not find the input schema of tool %r; its headers are not checked", name)
+        logger.exception("could not find the input schema of tool %s; its headers are not checked", shorten(name))
     return None
