@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
 from tests.fuzz.server import SLOWEST
 from tests.fuzz.shots import Piece, Times, plain
 from tests.mcp.helpers import HANDSHAKE, MODERN, envelope, initialize, notification, request
+
+T = TypeVar("T")
+
+
+
+def weighted(*choices: tuple[int, st.SearchStrategy[T]]) -> st.SearchStrategy[T]:
+    """One of some strategies, the one more often than the other."""
+    return st.sampled_from([strategy for weight, strategy in choices for _ in range(weight)]).flatmap(lambda one: one)
+
 
 # -- JSON -------------------------------------------------------------------------------------------
 
@@ -107,7 +116,7 @@ answers = st.builds(
         ]
     ),
 )
-messages = requests() | notifications | answers
+messages = weighted((5, requests()), (2, notifications), (1, answers))
 batches = st.lists(messages, min_size=1, max_size=4)
 
 # -- Messages that are not sound --------------------------------------------------------------------
@@ -220,9 +229,10 @@ def written(value: Any) -> tuple[Piece, ...]:
     return (json.dumps(value).encode(),)
 
 
-sound = (requests() | notifications | answers).map(written)
+sound = messages.map(written)
 unsound: st.SearchStrategy[tuple[Piece, ...]] = st.one_of(
     messages.flatmap(mutated).map(written),
+    requests().flatmap(mutated).map(written),
     initializes.flatmap(mutated).map(written),
     batches.map(written),
     st.lists(values, max_size=3).map(written),

@@ -8,8 +8,8 @@ from typing import Any
 
 from mcp_types import INVALID_PARAMS, METHOD_NOT_FOUND
 
-from tests.fuzz.client import Client
-from tests.fuzz.shots import messages, owed
+from tests.fuzz.responses import Response
+from tests.fuzz.shots import Shot, messages, owed
 
 LISTEN = "subscriptions/listen"
 REFUSALS = {400, 403, 404, 405, 406, 408, 413, 415, 421, 503}
@@ -20,56 +20,58 @@ def key(request_id: Any) -> str:
     return json.dumps(request_id)
 
 
-def check(client: Client) -> None:
+def check(response: Response) -> None:
     """Check the form of what a client got: also of what it got before it left."""
-    shot = client.shot
-    if client.status is None:
-        assert client.left is not None, "no response"
+    shot = response.shot
+    if response.status is None:
+        assert not shot.stays, "no response"
         return
-    if client.left is None:
-        assert client.over, "the response has no end"
-    elif shot.complete:
-        assert endless(client), "the response has not come to its end in time"
-    if client.status == 200 and client.streams:
-        check_stream(client)
-    elif client.over:
-        check_whole(client)
+    if response.left is None:
+        assert response.over, "the response has no end"
+    elif shot.stays:
+        assert endless(response), "the response has not come to its end in time"
+    if response.status == 200 and response.streams:
+        check_stream(response)
+    elif response.over:
+        check_whole(response)
 
 
-def endless(client: Client) -> bool:
+def endless(response: Response) -> bool:
     """Whether a response goes on until its client leaves: that of a listener."""
-    if not client.streams:
-        return False
-    asked = [message.get("method") for message in messages(client.shot.whole_body)]
-    return client.shot.method == "GET" or asked == [LISTEN]
+    return response.streams and listens(response.shot)
 
 
-def check_whole(client: Client) -> None:
+def listens(shot: Shot) -> bool:
+    """Whether a request asks for what is endless."""
+    return shot.method == "GET" or [message.get("method") for message in messages(shot.whole_body)] == [LISTEN]
+
+
+def check_whole(response: Response) -> None:
     """Check a response that came at once."""
-    assert client.status is not None
-    if client.status == 204:
-        assert "content-length" not in client.headers
-        assert not client.body
+    assert response.status is not None
+    if response.status == 204:
+        assert "content-length" not in response.headers
+        assert not response.body
         return
-    assert client.headers["content-length"] == str(len(client.body))
-    if client.status in {200, 202} and not client.body:
-        assert "content-type" not in client.headers
+    assert response.headers["content-length"] == str(len(response.body))
+    if response.status in {200, 202} and not response.body:
+        assert "content-type" not in response.headers
         return
-    assert client.headers["content-type"] == "application/json"
-    if client.status != 200:
-        check_refusal(client)
+    assert response.headers["content-type"] == "application/json"
+    if response.status != 200:
+        check_refusal(response)
 
 
-def check_refusal(client: Client) -> None:
+def check_refusal(response: Response) -> None:
     """Check a response that is a refusal: a JSON-RPC error, and of the request if of any."""
-    assert client.status in REFUSALS, client.status
-    (body,) = client.messages()
+    assert response.status in REFUSALS, response.status
+    (body,) = response.messages()
     assert set(body) == {"jsonrpc", "id", "error"}
     assert body["jsonrpc"] == "2.0"
     check_error(body["error"])
-    assert body["id"] is None or key(body["id"]) in map(key, asked_ids(client)), body
-    assert ("allow" in client.headers) == (client.status == 405)
-    assert ("retry-after" in client.headers) == (client.status == 503)
+    assert body["id"] is None or key(body["id"]) in map(key, asked_ids(response)), body
+    assert ("allow" in response.headers) == (response.status == 405)
+    assert ("retry-after" in response.headers) == (response.status == 503)
 
 
 def check_error(error: dict[str, Any]) -> None:
@@ -78,14 +80,14 @@ def check_error(error: dict[str, Any]) -> None:
     assert isinstance(error["message"], str)
 
 
-def asked_ids(client: Client) -> list[Any]:
+def asked_ids(response: Response) -> list[Any]:
     """Every identifier that a request has, also of a message that was refused."""
-    return [message.get("id") for message in messages(client.shot.whole_body)]
+    return [message.get("id") for message in messages(response.shot.whole_body)]
 
 
-def check_stream(client: Client) -> None:
+def check_stream(response: Response) -> None:
     """Check a response that is a stream of events: they are JSON-RPC messages, in order, none twice."""
-    frames = client.frames()
+    frames = response.frames()
     ids = [frame.id.rpartition(".") for frame in frames if frame.id is not None]
     # Of one stream, and counted one by one.
     assert len({stream for stream, _, _ in ids}) <= 1
@@ -94,7 +96,7 @@ def check_stream(client: Client) -> None:
     assert all(frame.event == "message" for frame in frames)
     # Only the first may be for nothing but a position.
     assert all(frame.data for frame in frames[1:])
-    for message in client.messages():
+    for message in response.messages():
         assert message["jsonrpc"] == "2.0"
         if "method" in message:
             assert isinstance(message["method"], str)
@@ -102,35 +104,35 @@ def check_stream(client: Client) -> None:
             assert set(message) in ({"jsonrpc", "id", "result"}, {"jsonrpc", "id", "error"})
 
 
-def check_answers(client: Client) -> None:
+def check_answers(response: Response) -> None:
     """Check that each request of a POST that was accepted was answered once, and that nothing else was."""
-    if client.shot.method != "POST" or client.status is None:
+    if response.shot.method != "POST" or response.status is None:
         return
-    expected = owed(client.shot.whole_body)
-    if client.status == 202:
+    expected = owed(response.shot.whole_body)
+    if response.status == 202:
         assert not expected
-        assert not client.body
+        assert not response.body
         return
-    if client.status != 200:
+    if response.status != 200:
         return
     assert expected, "an answer to nothing"
-    if endless(client):
-        assert len(client.answers) <= 1
+    if endless(response):
+        assert len(response.answers) <= 1
         return
-    assert Counter(key(answer["id"]) for answer in client.answers) == Counter(map(key, expected))
-    for answer in client.answers:
+    assert Counter(key(answer["id"]) for answer in response.answers) == Counter(map(key, expected))
+    for answer in response.answers:
         if "error" in answer:
             check_error(answer["error"])
         else:
             assert isinstance(answer["result"], dict)
 
 
-def check_accepted(client: Client) -> None:
+def check_accepted(response: Response) -> None:
     """Check that a request that is sound was not refused. In 2026-07-28, errors of handlers have statuses, too."""
-    if client.status in {400, 404}:
-        assert b"mcp-method" in dict(client.shot.headers)
-        (answer,) = client.answers
-        assert [answer["id"]] == owed(client.shot.whole_body)
+    if response.status in {400, 404}:
+        assert b"mcp-method" in dict(response.shot.headers)
+        (answer,) = response.answers
+        assert [answer["id"]] == owed(response.shot.whole_body)
         assert answer["error"]["code"] in {METHOD_NOT_FOUND, INVALID_PARAMS}
     else:
-        assert client.status in {200, 202}
+        assert response.status in {200, 202}

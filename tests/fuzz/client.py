@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import trio
 from starlette.authentication import SimpleUser
 
-from tests.fuzz.shots import Shot, plain
-from tests.mcp.sse import Frame, Parser
+from tests.fuzz.responses import Response
+from tests.fuzz.shots import Shot, filled, plain
 
 PATIENCE = 60.0
 """Seconds in which whatever is not endless must be over; the slowest is a body that does not arrive."""
@@ -18,20 +17,12 @@ UNWIND = 6.0
 """Seconds in which a response must be over whose client has left; its last send alone may take five."""
 
 
-class Client:
+class Client(Response):
     """Makes one request and plays the server's part of ASGI, by the letter (ASGI 2.5, HTTP)."""
 
     def __init__(self, app: Any, shot: Shot, names: Mapping[bytes, bytes]) -> None:
-        self.shot = shot
-        self.status: int | None = None
-        self.headers: dict[str, str] = {}
-        self.body = bytearray()
-        self.over = False
-        """Whether the response has come to its end."""
-        self.left: float | None = None
-        """When the client left."""
-        self.news = trio.Event()
-        """Set anew by each message."""
+        super().__init__(shot)
+        self._news = trio.Event()
         self._app = app
         self._names = names
         self._pieces = [plain(piece) for piece in shot.body]
@@ -39,14 +30,6 @@ class Client:
         self._gone = trio.Event()
 
     def scope(self) -> dict[str, Any]:
-        names = {**self._names, b"$length": b"%d" % len(self.shot.whole_body)}
-        headers = []
-        for name, piece in self.shot.headers:
-            value = plain(piece)
-            # The longest names first: one may begin like another.
-            for placeholder in sorted(names, key=len, reverse=True) if b"$" in value else ():
-                value = value.replace(placeholder, names[placeholder])
-            headers.append((name, value))
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -57,7 +40,7 @@ class Client:
             "raw_path": self.shot.path.encode(),
             "query_string": b"",
             "root_path": "",
-            "headers": headers,
+            "headers": filled(self.shot, self._names),
             "client": ("203.0.113.7", 50412),
             "server": ("127.0.0.1", 8000),
             **({} if self.shot.user is None else {"user": SimpleUser(self.shot.user)}),
@@ -112,8 +95,8 @@ class Client:
             assert isinstance(message["more_body"], bool)
             self.over = not message["more_body"]
             self.body += message["body"]
-        self.news.set()
-        self.news = trio.Event()
+        self._news.set()
+        self._news = trio.Event()
 
     def _start(self, message: MutableMapping[str, Any]) -> None:
         self.status = message["status"]
@@ -128,49 +111,8 @@ class Client:
             assert key not in self.headers, f"{key} is there twice"
             self.headers[key] = value.decode("latin-1")
 
-    # What came
-
-    @property
-    def streams(self) -> bool:
-        return self.headers.get("content-type") == "text/event-stream"
-
-    def frames(self) -> list[Frame]:
-        """The events that came, primers included."""
-        parser = Parser()
-        frames = parser.feed(bytes(self.body))
-        assert not parser.unknown
-        return frames
-
-    def messages(self) -> list[dict[str, Any]]:
-        """The JSON-RPC messages that came, however they came."""
-        if self.streams:
-            return [json.loads(frame.data) for frame in self.frames() if frame.data]
-        body = json.loads(self.body) if self.body else []
-        return body if isinstance(body, list) else [body]
-
-    @property
-    def answers(self) -> list[dict[str, Any]]:
-        """Those that answer a request of the client's."""
-        return [message for message in self.messages() if "method" not in message]
-
-    def says(self, text: str) -> bool:
-        """Whether a tool has answered so."""
-        return [text] == [part["text"].strip('"') for part in self.answers[0]["result"]["content"]]
-
-    @property
-    def can_resume(self) -> bool:
-        return self.shot.method == "POST" and self.streams and self.frames()[0].id is not None
-
-    @property
-    def last_event_id(self) -> bytes:
-        return [frame.id for frame in self.frames() if frame.id][-1].encode()
-
-    @property
-    def stream_id(self) -> bytes:
-        return self.last_event_id.partition(b".")[0]
-
     async def until(self, text: bytes) -> None:
         """Wait until something has come."""
         while text not in self.body:
             assert not self.over, f"{text!r} is not in {bytes(self.body)!r}"
-            await self.news.wait()
+            await self._news.wait()

@@ -7,9 +7,10 @@ from typing import Any
 import attrs
 from hypothesis import strategies as st
 
-from tests.fuzz import bodies, heads
+from tests.fuzz import bodies, heads, wire
+from tests.fuzz.checks import listens
 from tests.fuzz.shots import Shot
-from tests.mcp.helpers import HANDSHAKE
+from tests.mcp.helpers import HANDSHAKE, envelope
 
 METHODS = ["GET", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "QUERY", "PROPFIND", "M-SEARCH", "X!"]
 PATHS = ["/mcp", "/mcp/", "/", "", "/mcp/x", "/mcp2", "//mcp", "/MCP", "/mcp\0", "/é", "*"]
@@ -37,7 +38,7 @@ def sound_modern(draw: st.DrawFn) -> Shot:
 
 
 initialize = bodies.initializes.map(lambda message: Shot(headers=heads.BASE, body=bodies.written(message)))
-sound = sound_handshake() | sound_modern() | initialize
+sound = bodies.weighted((4, sound_handshake()), (4, sound_modern()), (1, initialize))
 
 
 @st.composite
@@ -59,7 +60,7 @@ def any_body(draw: st.DrawFn) -> Shot:
     """A POST whose headers are sound and whose body need not be."""
     modern = draw(st.booleans())
     if not modern:
-        body = draw(bodies.unsound | bodies.unsound | bodies.sound)
+        body = draw(bodies.weighted((3, bodies.unsound), (1, bodies.sound)))
         head = draw(heads.sessions | st.just(()))
         return handshake_post(draw(bodies.cut(body)), head, draw(users))
     message, headers = draw(bodies.modern_requests())
@@ -68,9 +69,18 @@ def any_body(draw: st.DrawFn) -> Shot:
 
 
 @st.composite
+def any_call_of_2026(draw: st.DrawFn) -> Shot:
+    """A call of a tool by headers that proxies route by; they, the message and its envelope may say anything."""
+    message, headers = envelope("tools/call", {"name": "weather", "arguments": draw(st.sampled_from([{"city": "Rome"}, {"city": "Rome", "days": 3}, {}]))})
+    message = draw(st.just(message) | bodies.mutated(message))
+    head = heads.with_headers(heads.BASE, [*headers.items(), ("mcp_param_city", "Rome")])
+    return Shot(headers=draw(st.just(head) | heads.disturbed(head)), body=bodies.written(message))
+
+
+@st.composite
 def any_head(draw: st.DrawFn) -> Shot:
     """A request that would be sound, were it not for its headers."""
-    shot = draw(sound | sound | get() | delete())
+    shot = draw(bodies.weighted((4, sound), (3, get()), (1, delete())))
     return attrs.evolve(shot, headers=draw(heads.disturbed(shot.headers)), user=draw(users))
 
 
@@ -93,7 +103,7 @@ patience = st.sampled_from([0, 0, 0.001, 0.05, 0.1, 0.3, 1, 5, 20])
 @st.composite
 def interrupted(draw: st.DrawFn) -> Shot:
     """A request whose client sends too little, or leaves."""
-    shot = draw(sound | get() | any_body())
+    shot = draw(bodies.weighted((4, sound), (2, get()), (1, any_body())))
     if draw(st.booleans()):
         return attrs.evolve(shot, patience=draw(patience))
     pieces = shot.body[: draw(st.integers(0, len(shot.body)))]
@@ -105,8 +115,37 @@ def interrupted(draw: st.DrawFn) -> Shot:
 def together(draw: st.DrawFn) -> list[Shot]:
     """Several requests that meet: of one session more often than not, and often with one identifier."""
     few = st.sampled_from([1, 1, "1", 2])
-    busy = bodies.requests(few).map(bodies.written) | bodies.notifications.map(bodies.written) | bodies.sound
-    mine = busy.map(lambda body: handshake_post(body, heads.session("$mine", HANDSHAKE)))
-    drawn = draw(st.lists(mine | mine | get() | sound | interrupted() | delete(), min_size=2, max_size=5))
+    mine = bodies.weighted((3, bodies.requests(few).map(bodies.written)), (2, bodies.sound)).map(lambda body: handshake_post(body, heads.session("$mine", HANDSHAKE)))
+    any_one = bodies.weighted((4, mine), (2, get()), (2, sound), (2, interrupted()), (1, delete()))
+    drawn = draw(st.lists(any_one, min_size=2, max_size=5))
     at = st.sampled_from([0, 0, 0, 0.05, 0.1, 0.5, 1, 3])
     return [attrs.evolve(shot, at=draw(at)) for shot in drawn]
+
+
+on_a_wire = bodies.weighted((3, sound), (2, any_body()), (2, any_head()), (2, get()), (1, delete()))
+
+
+@st.composite
+def framed(draw: st.DrawFn, shots: st.SearchStrategy[Shot], how: st.SearchStrategy[str]) -> wire.Framed:
+    shot = draw(shots)
+    return wire.Framed(draw(how), attrs.evolve(shot, body=draw(bodies.cut(shot.body))))
+
+
+framed_well = framed(on_a_wire, st.sampled_from(wire.SOUND))
+framed_somehow = framed(on_a_wire | anything(), st.sampled_from([*wire.SOUND, *wire.UNSOUND]))
+
+
+@st.composite
+def talks(draw: st.DrawFn) -> wire.Talk:
+    """What one client does with one connection."""
+    several = st.lists(framed_well, min_size=1, max_size=4) | st.lists(framed_somehow, min_size=1, max_size=3)
+    requests = tuple(draw(several))
+    cuts = tuple(draw(st.lists(st.integers(1, 1500), max_size=4)))
+    talk = wire.Talk(requests, cuts)
+    endings: list[wire.Ending] = ["close", "reset"]
+    if talk.sound:
+        # Something comes in any case, so it can be waited for.
+        endings.append("early")
+    if not any(listens(request.shot) for request in requests):
+        endings += ["wait", "wait"] if talk.sound else ["half", "half"]
+    return attrs.evolve(talk, ending=draw(st.sampled_from(endings)))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import mcp_types as types
 import trio
-from mcp.server import MCPServer
+from mcp.server import MCPServer, Server
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata
@@ -19,7 +19,7 @@ from pydantic import Field
 SLOWEST = 2.0
 """Seconds that a tool may take."""
 
-server = MCPServer("fuzz", version="1", log_level="CRITICAL")
+server = MCPServer("fuzz", version="1", log_level="WARNING")
 Some = Annotated[int, Field(ge=0, le=20)]
 Seconds = Annotated[float, Field(ge=0, le=SLOWEST)]
 
@@ -105,3 +105,20 @@ async def static() -> str:
 @server.prompt()
 async def greeting(name: str) -> str:
     return f"Hello {name}"
+
+
+def shown(value: Any) -> types.CallToolResult:
+    return types.CallToolResult(content=[types.TextContent(type="text", text=str(value))])
+
+
+async def list_tools(ctx: Any, params: Any) -> types.ListToolsResult:
+    schema = {"type": "object", "properties": {"city": {"type": "string", "x-mcp-header": "City"}}}
+    return types.ListToolsResult(tools=[types.Tool(name=name, input_schema=schema) for name in ("echo", "weather")])
+
+
+async def call_tool(ctx: Any, params: types.CallToolRequestParams) -> types.CallToolResult:
+    return shown((params.arguments or {}).get("value"))
+
+
+low_level = Server("fuzz", on_list_tools=list_tools, on_call_tool=call_tool)
+"""A server that has to be asked for the schemas of its tools."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -16,6 +18,7 @@ class Times:
     times: int
 
 
+_NAME = re.compile(rb"\$[a-z]+")
 Piece: TypeAlias = bytes | Times
 Header: TypeAlias = tuple[bytes, Piece]
 
@@ -50,9 +53,20 @@ class Shot:
         return b"".join(map(plain, self.body))
 
     @property
+    def stays(self) -> bool:
+        """Whether the client waits for what comes."""
+        return self.then != "leave" and self.patience is None
+
+    @property
     def complete(self) -> bool:
-        """Whether the client sends all of it and waits for what comes."""
-        return self.then == "end" and self.patience is None
+        """Whether the client sends all of it, too."""
+        return self.then == "end" and self.stays
+
+
+def filled(shot: Shot, names: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+    """The headers, with what the names in them stand for."""
+    known = {**names, b"$length": b"%d" % len(shot.whole_body)}
+    return [(name, _NAME.sub(lambda match: known.get(match[0], match[0]), plain(piece))) for name, piece in shot.headers]
 
 
 def messages(body: bytes) -> list[dict[str, Any]]:

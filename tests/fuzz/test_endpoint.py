@@ -57,3 +57,9 @@ def test_what_is_sound_is_accepted(shot):
 @given(shots=st.lists(draws.any_body() | draws.any_head() | draws.interrupted(), min_size=1, max_size=3))
 def test_other_kinds_of_endpoint(options, shots):
     note(play(*shots, options=options))
+
+
+@pytest.mark.parametrize("low", [False, True])
+@given(shot=draws.any_call_of_2026())
+def test_any_call_of_a_tool_with_headers_of_its_own(low, shot):
+    note(play(shot, low=low))

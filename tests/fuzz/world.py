@@ -14,11 +14,12 @@ from trio.testing import MockClock
 
 from streamscope import SessionId, SessionManager, StreamId, open_session_manager
 from streamscope.mcp import LOOPBACK_ONLY, EndpointOptions, StreamableHTTPEndpoint
+from streamscope.mcp._seam import AnyServer
 from streamscope.mcp._serve import _at
 from streamscope.testing import assert_no_leftovers
 from tests.fuzz.checks import check, check_answers
 from tests.fuzz.client import PATIENCE, Client
-from tests.fuzz.server import server
+from tests.fuzz.server import low_level, server
 from tests.fuzz.shots import Header, Shot, plain
 from tests.mcp.helpers import BOTH, HANDSHAKE, call, envelope, initialize, notification
 
@@ -203,10 +204,10 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(options: EndpointOptions) -> AsyncIterator[World]:
+async def open_world(served: AnyServer, options: EndpointOptions) -> AsyncIterator[World]:
     async with open_session_manager() as sessions, trio.open_nursery() as nursery:
         every: EndpointOptions = {"hosts": LOOPBACK_ONLY, "listen_grace": GRACE, **options}
-        async with StreamableHTTPEndpoint(server, sessions, **every) as endpoint:
+        async with StreamableHTTPEndpoint(served, sessions, **every) as endpoint:
             yield World(endpoint, sessions, nursery)
     check_nothing_left(sessions)
 
@@ -220,15 +221,21 @@ def check_nothing_left(sessions: SessionManager) -> None:
     assert (kept.streams, kept.events, kept.bytes) == (0, 0, 0)
 
 
-def play(*shots: Shot, options: EndpointOptions | None = None) -> list[Client]:
-    """Make some requests in a world of their own, and check all that must hold whatever they are."""
+def play(*shots: Shot, options: EndpointOptions | None = None, low: bool = False) -> list[Client]:
+    """Make some requests in a world of their own, and check all that must hold whatever they are.
+
+    Args:
+        shots: The requests.
+        options: The endpoint's options.
+        low: Whether the server is a low-level one.
+    """
 
     given: EndpointOptions = options or {}
-    stateful = not {"stateless", "json_response"} & set(given)
+    stateful = not low and not {"stateless", "json_response"} & set(given)
 
     async def main() -> list[Client]:
         with trio.fail_after(LONG):
-            async with open_world(given) as world:
+            async with open_world(low_level if low else server, given) as world:
                 if stateful:
                     await world.settle(shots)
                 clients = await world.fire(shots)
@@ -244,9 +251,13 @@ def play(*shots: Shot, options: EndpointOptions | None = None) -> list[Client]:
     records = _Records()
     logger = logging.getLogger("streamscope")
     logger.addHandler(records)
+    # Whoever is not told of it may have switched it off.
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     try:
         clients = trio.run(main, clock=MockClock(autojump_threshold=0))
     finally:
         logger.removeHandler(records)
+        logger.setLevel(level)
     assert records.lines == []
     return clients
