@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -122,7 +123,7 @@ def together(draw: st.DrawFn) -> list[Shot]:
     return [attrs.evolve(shot, at=draw(at)) for shot in drawn]
 
 
-on_a_wire = bodies.weighted((3, sound), (2, any_body()), (2, any_head()), (2, get()), (1, delete()))
+on_a_wire = bodies.weighted((8, sound), (4, any_body()), (3, get()), (1, delete()), (1, any_head()))
 
 
 @st.composite
@@ -131,15 +132,12 @@ def framed(draw: st.DrawFn, shots: st.SearchStrategy[Shot], how: st.SearchStrate
     return wire.Framed(draw(how), attrs.evolve(shot, body=draw(bodies.cut(shot.body))))
 
 
-framed_well = framed(on_a_wire, st.sampled_from(wire.SOUND))
-framed_somehow = framed(on_a_wire | anything(), st.sampled_from([*wire.SOUND, *wire.UNSOUND]))
-
-
 @st.composite
-def talks(draw: st.DrawFn) -> wire.Talk:
+def talks(draw: st.DrawFn, unsound: Sequence[str] = wire.UNSOUND) -> wire.Talk:
     """What one client does with one connection."""
-    several = st.lists(framed_well, min_size=1, max_size=4) | st.lists(framed_somehow, min_size=1, max_size=3)
-    requests = tuple(draw(several))
+    well = framed(on_a_wire, st.sampled_from(wire.SOUND))
+    somehow = framed(on_a_wire | anything(), st.sampled_from([*wire.SOUND, *unsound]))
+    requests = tuple(draw(st.lists(well, min_size=1, max_size=4) | st.lists(somehow, min_size=1, max_size=3)))
     cuts = tuple(draw(st.lists(st.integers(1, 1500), max_size=4)))
     talk = wire.Talk(requests, cuts)
     endings: list[wire.Ending] = ["close", "reset"]
@@ -147,5 +145,5 @@ def talks(draw: st.DrawFn) -> wire.Talk:
         # Something comes in any case, so it can be waited for.
         endings.append("early")
     if not any(listens(request.shot) for request in requests):
-        endings += ["wait", "wait"] if talk.sound else ["half", "half"]
+        endings += ["wait"] * 5 if talk.sound else ["half"] * 3
     return attrs.evolve(talk, ending=draw(st.sampled_from(endings)))

@@ -97,7 +97,8 @@ def running() -> Iterator[Running]:
     async def main() -> None:
         async with open_session_manager() as sessions, trio.open_nursery() as nursery:
             stop = trio.Event()
-            options: Any = {"body_timeout": 0.3, "listen_grace": 1, "principal": user_of}
+            # By its pings, a server notes the end of a client whose last requests it has not begun to read.
+            options: Any = {"ping_interval": 0.3, "body_timeout": 0.3, "listen_grace": 1, "principal": user_of}
             url = await nursery.start(
                 partial(serve, server, sessions, port=0, stop=stop, handle_signals=False, **options)
             )

@@ -13,18 +13,27 @@ import attrs
 import h11
 
 from tests.fuzz.responses import Response
-from tests.fuzz.shots import Shot, filled, plain
+from tests.fuzz.shots import Piece, Shot, filled, plain
 
 PATIENCE = 10.0
 """Seconds without a byte after which a server hangs."""
 
 SOUND = ("length", "chunked", "odd-chunks", "expect")
-UNSOUND = ("none", "short", "long", "unfinished", "bad-chunks", "both", "twice", "old", "bare", "headless", "split", "folded", "noise")  # fmt: skip
+UNSOUND = ("twice", "headless", "split", "folded", "noise")
+FATAL = ("none", "short", "long", "unfinished", "bad-chunks", "both", "old", "bare")
+"""With these, a body does not come to its end, or bytes follow upon the request that ends the connection. Where
+Hypercorn's Trio worker refuses that while the endpoint refuses the same request, two of its tasks send at once, which
+raises `trio.BusyResourceError` and ends it, with all its other connections."""
 Ending: TypeAlias = Literal["wait", "half", "close", "reset", "early"]
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _HEAD = 4096
 """Bytes that every server takes for a head."""
+
+
+def _own(value: Piece) -> bool:
+    """Whether a header is one that framing takes care of."""
+    return isinstance(value, bytes) and value.strip() == b"$length"
 
 
 @attrs.frozen
@@ -37,8 +46,8 @@ class Framed:
     @property
     def sound(self) -> bool:
         """Whether an HTTP server has to pass it on. What it does with any other is its own affair."""
-        values = [plain(value) for _, value in self.shot.headers]
-        names = [name.lower() for name, _ in self.shot.headers]
+        fields = [(name.lower(), plain(value)) for name, value in self.shot.headers if not _own(value)]
+        names, values = [name for name, _ in fields], [value for _, value in fields]
         return (
             self.how in SOUND
             and self.shot.method != "CONNECT"
@@ -52,7 +61,8 @@ class Framed:
     def render(self, names: Mapping[bytes, bytes], *, last: bool) -> bytes:
         """Write it; the last of its connection says so."""
         body, how = self.shot.whole_body, self.how
-        fields = [(name, value) for name, value in filled(self.shot, names) if value != b"$length"]
+        shot = attrs.evolve(self.shot, headers=tuple(header for header in self.shot.headers if not _own(header[1])))
+        fields = filled(shot, names)
         if self.shot.user is not None:
             fields.append((b"x-user", self.shot.user.encode()))
         if last:
