@@ -40,6 +40,13 @@ def test_a_repeated_header_is_a_list_and_is_noted():
     assert found.duplicates == {"a"}
 
 
+def test_a_header_that_is_repeated_without_end():
+    # A cost that grows with the square of this would be minutes.
+    found = Headers([(b"a", b"b")] * 300_000)
+    assert found.get("a") == "b, " * 299_999 + "b"
+    assert found.duplicates == {"a"}
+
+
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=5), st.binary(max_size=5))))
 def test_any_bytes_are_a_header(raw):
     found = Headers(raw)
