@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -161,6 +162,16 @@ def typing(session: nox.Session) -> None:
     session.run("mypy", *CODE)
     session.run("pyright")
     session.run("pyright", "--verifytypes", "streamscope", "--ignoreexternal")
+
+
+@nox.session(python=OLDEST)
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the endpoint at length; ``nox -s fuzz -- SEED`` does again what the run of that seed did."""
+    session.install(".[cli]", *group("test"))
+    seed, *more = session.posargs or [str(secrets.randbelow(2**32))]
+    session.log(f"The seed is {seed}; `nox -s fuzz -- {seed}` does the same again.")
+    profile = ["--hypothesis-profile=fuzz", f"--hypothesis-seed={seed}", "-o", "faulthandler_timeout=600"]
+    session.run("python", "-m", "pytest", "-v", *profile, "tests/fuzz", *more)
 
 
 @nox.session(python=NEWEST)

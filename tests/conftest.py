@@ -8,8 +8,8 @@ from hypothesis import settings
 # found nothing. A hang is ended by pytest's own time-out.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, max_examples=1000, print_blob=True)
-# `nox -s fuzz`: its tests at length.
-settings.register_profile("fuzz", deadline=None, max_examples=2500, print_blob=True)
+# For `nox -s fuzz`. What a seed finds must not depend on what was found before.
+settings.register_profile("fuzz", deadline=None, max_examples=5000, print_blob=True, database=None)
 
 # hypothesis would take a profile of its own where CI is set; --hypothesis-profile=ci still tries more.
 settings.load_profile("default")

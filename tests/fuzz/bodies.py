@@ -14,7 +14,6 @@ from tests.mcp.helpers import HANDSHAKE, MODERN, envelope, initialize, notificat
 T = TypeVar("T")
 
 
-
 def weighted(*choices: tuple[int, st.SearchStrategy[T]]) -> st.SearchStrategy[T]:
     """One of some strategies, the one more often than the other."""
     return st.sampled_from([strategy for weight, strategy in choices for _ in range(weight)]).flatmap(lambda one: one)
@@ -65,7 +64,10 @@ asked = called() | st.sampled_from(
         ("prompts/list", {}),
         ("prompts/get", {"name": "greeting", "arguments": {"name": "you"}}),
         ("logging/setLevel", {"level": "debug"}),
-        ("completion/complete", {"ref": {"type": "ref/prompt", "name": "greeting"}, "argument": {"name": "n", "value": ""}}),
+        (
+            "completion/complete",
+            {"ref": {"type": "ref/prompt", "name": "greeting"}, "argument": {"name": "n", "value": ""}},
+        ),
         ("server/discover", {}),
         ("no/such/method", {}),
     ]
@@ -153,15 +155,22 @@ anything_like_one = st.fixed_dictionaries(
 @st.composite
 def repeated_keys(draw: st.DrawFn) -> bytes:
     """A message whose keys are there more than once."""
-    pairs = [*draw(requests()).items(), *draw(st.lists(st.sampled_from([("id", 1), ("id", "2"), ("id", None), ("method", "ping"), ("method", 1), ("params", {}), ("jsonrpc", "1")]), min_size=1, max_size=3))]  # fmt: skip
+    again = [("id", 1), ("id", "2"), ("id", None), ("method", "ping"), ("method", 1), ("params", {}), ("jsonrpc", "1")]
+    pairs = [*draw(requests()).items(), *draw(st.lists(st.sampled_from(again), min_size=1, max_size=3))]
     pairs = draw(st.permutations(pairs))
-    return b"{%s}" % b",".join(b"%s:%s" % (json.dumps(key).encode(), json.dumps(value).encode()) for key, value in pairs)
+    return b"{%s}" % b",".join(
+        b"%s:%s" % (json.dumps(key).encode(), json.dumps(value).encode()) for key, value in pairs
+    )
 
 
 WITH = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"value":'
 odd_values = st.one_of(
-    st.sampled_from([b"NaN", b"Infinity", b"-Infinity", b"01", b"1.", b".5", b"1e999", b"1e-999", b"-", b"0x1", b"'a'"]),
-    st.sampled_from([rb'"\ud800"', rb'"\udc00\ud800"', rb'"\ud83d\ude00"', b'"\xff"', b'"\xed\xa0\x80"', b'"\xc0\xaf"']),
+    st.sampled_from(
+        [b"NaN", b"Infinity", b"-Infinity", b"01", b"1.", b".5", b"1e999", b"1e-999", b"-", b"0x1", b"'a'"]
+    ),
+    st.sampled_from(
+        [rb'"\ud800"', rb'"\udc00\ud800"', rb'"\ud83d\ude00"', b'"\xff"', b'"\xed\xa0\x80"', b'"\xc0\xaf"']
+    ),
     st.sampled_from([b'"\n"', b'"\0"', rb'"\u0000"', rb'"\x"', b'"\x7f"', b"/**/1", b"1,", b'"\xe2\x80\xa8"']),
 ).map(lambda value: (WITH + value + b"}}}",))
 
@@ -180,7 +189,11 @@ def nested(draw: st.DrawFn) -> tuple[Piece, ...]:
 @st.composite
 def huge(draw: st.DrawFn) -> tuple[Piece, ...]:
     """Much of something: digits, text, keys, elements."""
-    piece = draw(st.sampled_from([b"9", b"0", b"1.", b"-1", b"1e", b"a", rb"\u0041", b"\xc3\xa9", b'"k":1,', b"0,", b"[],", b" "]))
+    piece = draw(
+        st.sampled_from(
+            [b"9", b"0", b"1.", b"-1", b"1e", b"a", rb"\u0041", b"\xc3\xa9", b'"k":1,', b"0,", b"[],", b" "]
+        )
+    )
     many = Times(piece, draw(st.sampled_from([300, 4300, 4301, 20_000, 100_000, 1_000_000])) // len(piece))
     return draw(
         st.sampled_from(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.fuzz import bodies, heads, wire
@@ -13,8 +14,24 @@ from tests.fuzz.checks import listens
 from tests.fuzz.shots import Shot
 from tests.mcp.helpers import HANDSHAKE, envelope
 
-METHODS = ["GET", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "QUERY", "PROPFIND", "M-SEARCH", "X!"]
+METHODS = [
+    "GET",
+    "DELETE",
+    "PUT",
+    "PATCH",
+    "HEAD",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "QUERY",
+    "PROPFIND",
+    "M-SEARCH",
+    "X!",
+]
 PATHS = ["/mcp", "/mcp/", "/", "", "/mcp/x", "/mcp2", "//mcp", "/MCP", "/mcp\0", "/é", "*"]
+# Each is costly, and there are many tests of them: they take a part of the examples of hypothesis' profile.
+ENDPOINT = settings(max_examples=settings().max_examples * 2 // 5)
+SOCKETS = settings(max_examples=settings().max_examples // 4)
 users = st.sampled_from([None, None, None, "alice", ""])
 
 
@@ -35,7 +52,9 @@ def sound_handshake(draw: st.DrawFn) -> Shot:
 def sound_modern(draw: st.DrawFn) -> Shot:
     """A POST of 2026-07-28 that is to be accepted."""
     message, headers = draw(bodies.modern_requests())
-    return Shot(headers=heads.with_headers(heads.BASE, [*headers.items()]), body=draw(bodies.cut(bodies.written(message))))
+    return Shot(
+        headers=heads.with_headers(heads.BASE, [*headers.items()]), body=draw(bodies.cut(bodies.written(message)))
+    )
 
 
 initialize = bodies.initializes.map(lambda message: Shot(headers=heads.BASE, body=bodies.written(message)))
@@ -72,7 +91,10 @@ def any_body(draw: st.DrawFn) -> Shot:
 @st.composite
 def any_call_of_2026(draw: st.DrawFn) -> Shot:
     """A call of a tool by headers that proxies route by; they, the message and its envelope may say anything."""
-    message, headers = envelope("tools/call", {"name": "weather", "arguments": draw(st.sampled_from([{"city": "Rome"}, {"city": "Rome", "days": 3}, {}]))})
+    message, headers = envelope(
+        "tools/call",
+        {"name": "weather", "arguments": draw(st.sampled_from([{"city": "Rome"}, {"city": "Rome", "days": 3}, {}]))},
+    )
     message = draw(st.just(message) | bodies.mutated(message))
     head = heads.with_headers(heads.BASE, [*headers.items(), ("mcp_param_city", "Rome")])
     return Shot(headers=draw(st.just(head) | heads.disturbed(head)), body=bodies.written(message))
@@ -116,7 +138,9 @@ def interrupted(draw: st.DrawFn) -> Shot:
 def together(draw: st.DrawFn) -> list[Shot]:
     """Several requests that meet: of one session more often than not, and often with one identifier."""
     few = st.sampled_from([1, 1, "1", 2])
-    mine = bodies.weighted((3, bodies.requests(few).map(bodies.written)), (2, bodies.sound)).map(lambda body: handshake_post(body, heads.session("$mine", HANDSHAKE)))
+    mine = bodies.weighted((3, bodies.requests(few).map(bodies.written)), (2, bodies.sound)).map(
+        lambda body: handshake_post(body, heads.session("$mine", HANDSHAKE))
+    )
     any_one = bodies.weighted((4, mine), (2, get()), (2, sound), (2, interrupted()), (1, delete()))
     drawn = draw(st.lists(any_one, min_size=2, max_size=5))
     at = st.sampled_from([0, 0, 0, 0.05, 0.1, 0.5, 1, 3])

@@ -66,7 +66,9 @@ class Shot:
 def filled(shot: Shot, names: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """The headers, with what the names in them stand for."""
     known = {**names, b"$length": b"%d" % len(shot.whole_body)}
-    return [(name, _NAME.sub(lambda match: known.get(match[0], match[0]), plain(piece))) for name, piece in shot.headers]
+    return [
+        (name, _NAME.sub(lambda match: known.get(match[0], match[0]), plain(piece))) for name, piece in shot.headers
+    ]
 
 
 def messages(body: bytes) -> list[dict[str, Any]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import event, given
 
-from tests.fuzz import draws, wire
+from tests.fuzz import draws, heads, wire
 from tests.fuzz.checks import REFUSALS, check, check_answers
 from tests.fuzz.running import running
+from tests.fuzz.shots import Shot, Times
 
 STATUSES = {200, 202, 204, *REFUSALS}
 # An HTTP server has some of its own, for what it does not pass on.
@@ -20,6 +21,7 @@ def served():
         yield served
 
 
+@draws.SOCKETS
 @given(talk=draws.talks())
 def test_any_bytes_on_a_connection(served, talk):
     served.settle()
@@ -36,4 +38,17 @@ def test_any_bytes_on_a_connection(served, talk):
         if response.over and talk.sound:
             check(response)
             check_answers(response)
+    served.check_survivor()
+
+
+@pytest.mark.parametrize(
+    "head", [heads.crowd(10_000, same=True), heads.crowd(10_000, same=False), ((b"x-other", Times(b"x", 1_000_000)),)]
+)
+def test_a_head_without_end(served, head):
+    served.settle()
+    shot = Shot(headers=head + heads.BASE, body=(b"{}",))
+    talk = wire.Talk((wire.Framed("length", shot),), ending="half")
+    # The server may hang up before it has been told everything.
+    for response in wire.hold(talk, served.address, served.names):
+        assert response.status in {400, 431}
     served.check_survivor()

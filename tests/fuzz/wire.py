@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import attrs
@@ -73,7 +74,9 @@ class Framed:
         if how in {"chunked", "odd-chunks", "bad-chunks", "unfinished", "both"}:
             fields.append((b"transfer-encoding", b"chunked"))
             body = b"".join(self._chunk(plain(piece)) for piece in self.shot.body)
-            body += b"" if how == "unfinished" else b"000\r\nx-trailer: y\r\n\r\n" if how == "odd-chunks" else b"0\r\n\r\n"
+            body += (
+                b"" if how == "unfinished" else b"000\r\nx-trailer: y\r\n\r\n" if how == "odd-chunks" else b"0\r\n\r\n"
+            )
         match how:
             case "twice":
                 fields.append((b"content-length", b"1"))
@@ -130,7 +133,7 @@ def hold(talk: Talk, address: tuple[str, int], names: Mapping[bytes, bytes]) -> 
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A server may refuse and hang up before it was told everything.
         with suppress(ConnectionError):
-            for begin, end in zip(places, places[1:], strict=False):
+            for begin, end in pairwise(places):
                 connection.sendall(data[begin:end])
             match talk.ending:
                 case "half":

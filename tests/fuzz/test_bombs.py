@@ -1,0 +1,61 @@
+"""What is made to be costly is refused like anything else, and the endpoint goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fuzz import draws, heads
+from tests.fuzz.bodies import WITH
+from tests.fuzz.checks import check_answers
+from tests.fuzz.shots import Times
+from tests.fuzz.world import play
+from tests.mcp.helpers import HANDSHAKE
+
+MANY = 1_000_000
+MINE = heads.session("$mine", HANDSHAKE)
+NOTIFICATION = b'{"jsonrpc":"2.0","method":"m"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ((Times(b"[", MANY),), 400),
+        ((Times(b"[", MANY), Times(b"]", MANY)), 400),
+        ((Times(b'{"a":', MANY // 5), b"1", Times(b"}", MANY // 5)), 400),
+        ((WITH, Times(b'[{"":', 100_000), b"1", Times(b"}]", 100_000), b"}}}"), 400),
+        ((WITH, Times(b"9", MANY), b"}}}"), 400),
+        ((WITH, b"-", Times(b"9", MANY), b"e1}}}"), 400),
+        ((b'{"jsonrpc":"2.0","method":"m","id":', Times(b"9", MANY), b"}"), 400),
+        ((b'{"jsonrpc":"2.0","method":"m","id":"', Times(b"9", MANY), b'"}'), 200),
+        ((WITH, b"0.", Times(b"9", MANY), b"}}}"), 200),
+        ((WITH, b"1e", Times(b"9", MANY), b"}}}"), 200),
+        ((WITH, b'"', Times(rb"\u0041", MANY // 6), b'"}}}'), 200),
+        ((WITH, b"{", Times(b'"k":0,', MANY // 6), b'"k":0}}}}'), 200),
+        ((Times(b" ", MANY),), 400),
+        ((b"[", Times(b"{},", MANY // 3), b"{}]"), 400),
+        ((b"[", Times(NOTIFICATION + b",", 10_000), NOTIFICATION, b"]"), 400),
+        ((b'{"jsonrpc":"2.0","method":"m","params":"', Times(b"x", 5 * MANY), b'"}'), 413),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("head", [MINE, heads.session("$batching", "2025-03-26")], ids=["mine", "batching"])
+def test_a_body(body, status, head):
+    (client,) = play(draws.handshake_post(body, head))
+    assert client.status == status
+    check_answers(client)
+    # A refusal does not echo what was sent.
+    assert status == 200 or len(client.body) < 1000
+
+
+@pytest.mark.parametrize("name", sorted(heads.VALUES))
+@pytest.mark.parametrize("value", [Times(b"9", MANY), Times(b", ;=", MANY // 4), Times(b"\xff", MANY)], ids=str)
+def test_a_header(name, value):
+    (client,) = play(draws.handshake_post((NOTIFICATION,), (*MINE, (name, value))))
+    assert client.status is not None
+    assert len(client.body) < 1000 or name == b"mcp-protocol-version"
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_a_crowd_of_headers(same):
+    (client,) = play(draws.handshake_post((NOTIFICATION,), MINE + heads.crowd(100_000, same=same)))
+    assert client.status == 202
