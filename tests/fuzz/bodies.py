@@ -53,25 +53,24 @@ def called(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return "tools/call", {"name": name, "arguments": arguments}
 
 
-asked = called() | st.sampled_from(
-    [
-        ("ping", {}),
-        ("tools/list", {}),
-        ("resources/list", {}),
-        ("resources/templates/list", {}),
-        ("resources/read", {"uri": "fuzz://static"}),
-        ("resources/read", {"uri": "fuzz://none"}),
-        ("prompts/list", {}),
-        ("prompts/get", {"name": "greeting", "arguments": {"name": "you"}}),
-        ("logging/setLevel", {"level": "debug"}),
-        (
-            "completion/complete",
-            {"ref": {"type": "ref/prompt", "name": "greeting"}, "argument": {"name": "n", "value": ""}},
-        ),
-        ("server/discover", {}),
-        ("no/such/method", {}),
-    ]
-)
+plain_requests: list[tuple[str, dict[str, Any]]] = [
+    ("ping", {}),
+    ("tools/list", {}),
+    ("resources/list", {}),
+    ("resources/templates/list", {}),
+    ("resources/read", {"uri": "fuzz://static"}),
+    ("resources/read", {"uri": "fuzz://none"}),
+    ("prompts/list", {}),
+    ("prompts/get", {"name": "greeting", "arguments": {"name": "you"}}),
+    ("logging/setLevel", {"level": "debug"}),
+    (
+        "completion/complete",
+        {"ref": {"type": "ref/prompt", "name": "greeting"}, "argument": {"name": "n", "value": ""}},
+    ),
+    ("server/discover", {}),
+    ("no/such/method", {}),
+]
+asked = called() | st.sampled_from(plain_requests)
 
 
 @st.composite
@@ -91,7 +90,10 @@ def modern_requests(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, str]]:
     method, params = draw(asked | listen)
     message, headers = envelope(method, params, draw(ids))
     if params.get("name") == "weather":
-        headers |= {"mcp_param_city": params["arguments"]["city"], "mcp_param_days": str(params["arguments"]["days"])}
+        headers |= {
+            "mcp_param_city": str(params["arguments"]["city"]),
+            "mcp_param_days": str(params["arguments"]["days"]),
+        }
     return message, headers
 
 
@@ -129,8 +131,9 @@ def mutated(draw: st.DrawFn, message: dict[str, Any]) -> Any:
     """A message with one part replaced, left out, or added."""
     message = json.loads(json.dumps(message))
     place = message
-    while (inner := [value for value in place.values() if isinstance(value, dict)]) and draw(st.booleans()):
-        place = draw(st.sampled_from(inner))
+    while draw(st.booleans()):
+        inner: list[dict[str, Any]] = [value for value in place.values() if isinstance(value, dict)]
+        place = draw(st.sampled_from([*inner, place]))
     name = draw(st.sampled_from([*place, "_meta", "id"]) | texts)
     if draw(st.booleans()):
         place[name] = draw(wrong_ids if name == "id" else values)

@@ -130,8 +130,9 @@ def interrupted(draw: st.DrawFn) -> Shot:
     if draw(st.booleans()):
         return attrs.evolve(shot, patience=draw(patience))
     pieces = shot.body[: draw(st.integers(0, len(shot.body)))]
-    then = draw(st.sampled_from(["leave", "stall"]))
-    return attrs.evolve(shot, body=pieces, then=then, patience=draw(st.none() | patience))
+    if draw(st.booleans()):
+        return attrs.evolve(shot, body=pieces, then="leave")
+    return attrs.evolve(shot, body=pieces, then="stall", patience=draw(st.none() | patience))
 
 
 @st.composite

@@ -169,8 +169,8 @@ def _one(data: bytes, shot: Shot) -> tuple[Response, bytes]:
     parser = h11.Connection(h11.CLIENT)
     # The parser has to know what was asked: no body follows the answer to a HEAD.
     method = shot.method if _TOKEN.fullmatch(shot.method.encode()) else "GET"
-    for event in (h11.Request(method=method, target="/", headers=[("host", "x")]), h11.EndOfMessage()):
-        parser.send(event)
+    parser.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
+    parser.send(h11.EndOfMessage())
     parser.receive_data(data)
     response = Response(shot)
     while True:
