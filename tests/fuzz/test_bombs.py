@@ -7,7 +7,7 @@ import pytest
 from tests.fuzz import draws, heads
 from tests.fuzz.bodies import WITH
 from tests.fuzz.checks import check_answers
-from tests.fuzz.shots import Times
+from tests.fuzz.shots import Shot, Times
 from tests.fuzz.world import play
 from tests.mcp.helpers import HANDSHAKE
 
@@ -47,10 +47,17 @@ def test_a_body(body, status, head):
     assert status == 200 or len(client.body) < 1000
 
 
+def test_a_body_that_does_not_announce_itself():
+    head = [header for header in heads.BASE + MINE if header[0] != b"content-length"]
+    (client,) = play(Shot(headers=tuple(head), body=(Times(b"[", MANY),) * 10))
+    assert client.status == 413
+
+
 @pytest.mark.parametrize("name", sorted(heads.VALUES))
 @pytest.mark.parametrize("value", [Times(b"9", MANY), Times(b", ;=", MANY // 4), Times(b"\xff", MANY)], ids=str)
 def test_a_header(name, value):
-    (client,) = play(draws.handshake_post((NOTIFICATION,), (*MINE, (name, value))))
+    kept = [header for header in heads.BASE + MINE if header[0] != name]
+    (client,) = play(Shot(headers=(*kept, (name, value)), body=(NOTIFICATION,)))
     assert client.status is not None
     assert len(client.body) < 1000 or name == b"mcp-protocol-version"
 
