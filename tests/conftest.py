@@ -9,7 +9,7 @@ from hypothesis import settings
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, max_examples=1000, print_blob=True)
 # For `nox -s fuzz`. What a seed finds must not depend on what was found before.
-settings.register_profile("fuzz", deadline=None, max_examples=5000, print_blob=True, database=None)
+settings.register_profile("fuzz", deadline=None, max_examples=4800, print_blob=True, database=None)
 
 # hypothesis would take a profile of its own where CI is set; --hypothesis-profile=ci still tries more.
 settings.load_profile("default")

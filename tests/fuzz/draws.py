@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.fuzz import bodies, heads, wire
 from tests.fuzz.checks import listens
 from tests.fuzz.shots import Shot
-from tests.mcp.helpers import HANDSHAKE, envelope
+from tests.fuzz.sound import BASE, fields, in_session
+from tests.mcp.helpers import envelope
 
 METHODS = [
     "GET",
@@ -36,7 +37,7 @@ users = st.sampled_from([None, None, None, "alice", ""])
 
 
 def handshake_post(body: Any, head: heads.Head, user: str | None = None) -> Shot:
-    return Shot(headers=heads.BASE + head, body=body, user=user)
+    return Shot(headers=BASE + head, body=body, user=user)
 
 
 @st.composite
@@ -44,7 +45,7 @@ def sound_handshake(draw: st.DrawFn) -> Shot:
     """A POST in one's session that is to be accepted."""
     batching = draw(st.booleans())
     body = draw(bodies.batches.map(bodies.written) | bodies.sound if batching else bodies.sound)
-    head = heads.session("$batching", "2025-03-26") if batching else heads.session("$mine", HANDSHAKE)
+    head = in_session("$batching") if batching else in_session("$mine")
     return handshake_post(draw(bodies.cut(body)), head)
 
 
@@ -52,19 +53,17 @@ def sound_handshake(draw: st.DrawFn) -> Shot:
 def sound_modern(draw: st.DrawFn) -> Shot:
     """A POST of 2026-07-28 that is to be accepted."""
     message, headers = draw(bodies.modern_requests())
-    return Shot(
-        headers=heads.with_headers(heads.BASE, [*headers.items()]), body=draw(bodies.cut(bodies.written(message)))
-    )
+    return Shot(headers=BASE + fields(headers), body=draw(bodies.cut(bodies.written(message))))
 
 
-initialize = bodies.initializes.map(lambda message: Shot(headers=heads.BASE, body=bodies.written(message)))
+initialize = bodies.initializes.map(lambda message: Shot(headers=BASE, body=bodies.written(message)))
 sound = bodies.weighted((4, sound_handshake()), (4, sound_modern()), (1, initialize))
 
 
 @st.composite
 def get(draw: st.DrawFn) -> Shot:
     """A GET: a listener, or one that comes back."""
-    head = heads.BASE[:2] + draw(heads.sessions)
+    head = BASE[:2] + draw(heads.sessions)
     if draw(st.booleans()):
         head = (*head, (b"last-event-id", draw(heads.events)))
     return Shot(method="GET", headers=head, user=draw(users))
@@ -72,7 +71,7 @@ def get(draw: st.DrawFn) -> Shot:
 
 @st.composite
 def delete(draw: st.DrawFn) -> Shot:
-    return Shot(method="DELETE", headers=heads.BASE[:2] + draw(heads.sessions), user=draw(users))
+    return Shot(method="DELETE", headers=BASE[:2] + draw(heads.sessions), user=draw(users))
 
 
 @st.composite
@@ -85,7 +84,7 @@ def any_body(draw: st.DrawFn) -> Shot:
         return handshake_post(draw(bodies.cut(body)), head, draw(users))
     message, headers = draw(bodies.modern_requests())
     body = draw(bodies.mutated(message).map(bodies.written) | bodies.unsound)
-    return Shot(headers=heads.with_headers(heads.BASE, [*headers.items()]), body=draw(bodies.cut(body)))
+    return Shot(headers=BASE + fields(headers), body=draw(bodies.cut(body)))
 
 
 @st.composite
@@ -96,7 +95,7 @@ def any_call_of_2026(draw: st.DrawFn) -> Shot:
         {"name": "weather", "arguments": draw(st.sampled_from([{"city": "Rome"}, {"city": "Rome", "days": 3}, {}]))},
     )
     message = draw(st.just(message) | bodies.mutated(message))
-    head = heads.with_headers(heads.BASE, [*headers.items(), ("mcp_param_city", "Rome")])
+    head = BASE + fields({**headers, "mcp_param_city": "Rome"})
     return Shot(headers=draw(st.just(head) | heads.disturbed(head)), body=bodies.written(message))
 
 
@@ -140,7 +139,7 @@ def together(draw: st.DrawFn) -> list[Shot]:
     """Several requests that meet: of one session more often than not, and often with one identifier."""
     few = st.sampled_from([1, 1, "1", 2])
     mine = bodies.weighted((3, bodies.requests(few).map(bodies.written)), (2, bodies.sound)).map(
-        lambda body: handshake_post(body, heads.session("$mine", HANDSHAKE))
+        lambda body: handshake_post(body, in_session("$mine"))
     )
     any_one = bodies.weighted((4, mine), (2, get()), (2, sound), (2, interrupted()), (1, delete()))
     drawn = draw(st.lists(any_one, min_size=2, max_size=5))

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hypothesis import strategies as st
 
 from tests.fuzz.shots import Header, Piece, Times
-from tests.mcp.helpers import BOTH, HANDSHAKE, MODERN
+from tests.fuzz.sound import session
+from tests.mcp.helpers import HANDSHAKE, MODERN
 
 Head = tuple[Header, ...]
 
 REVISIONS = ["2024-11-05", "2025-03-26", "2025-06-18", HANDSHAKE, MODERN]
-SESSIONS = ["$mine", "$mine", "$batching", "$foreign", "$ended"]
 
 # What a server lets pass as the value of a header: anything but CR, LF and NUL (RFC 9110, section 5.5).
 junk = st.binary(max_size=20).map(lambda value: value.translate(None, b"\r\n\0$"))
@@ -102,21 +100,8 @@ def crowd(count: int, *, same: bool) -> Head:
     return tuple((b"x-same" if same else b"x-%d" % number, b"y") for number in range(count))
 
 
-def session(name: str, version: str | None) -> Head:
-    named: Head = ((b"mcp-session-id", name.encode()),)
-    return named if version is None else (*named, (b"mcp-protocol-version", version.encode()))
-
-
-sessions = st.builds(session, st.sampled_from(SESSIONS), st.sampled_from([HANDSHAKE, HANDSHAKE, "2025-03-26", None]))
-
-
-def with_headers(head: Head, more: Sequence[tuple[str, str]]) -> Head:
-    return (*head, *((name.replace("_", "-").encode(), value.encode()) for name, value in more))
-
-
-BASE: Head = (
-    (b"host", b"127.0.0.1:8000"),
-    (b"accept", BOTH.encode()),
-    (b"content-type", b"application/json"),
-    (b"content-length", b"$length"),
+sessions = st.builds(
+    session,
+    st.sampled_from(["$mine", "$mine", "$batching", "$foreign", "$ended"]),
+    st.sampled_from([HANDSHAKE, HANDSHAKE, "2025-03-26", None]),
 )

@@ -18,8 +18,9 @@ from tests.fuzz.checks import check
 from tests.fuzz.responses import Response
 from tests.fuzz.server import server
 from tests.fuzz.shots import Shot
+from tests.fuzz.sound import BASE, SESSIONS, in_session, post
 from tests.fuzz.wire import Framed, Talk
-from tests.fuzz.world import SESSIONS, check_nothing_left, head, in_session, post
+from tests.fuzz.world import check_nothing_left
 from tests.mcp.helpers import call, initialize, notification
 
 
@@ -57,9 +58,9 @@ class Running:
                         counted = self.get(post(call("count", {"n": 2}), *in_session(name), user=user))
                         self.names[stream.encode()] = counted.stream_id
                 if name == "$ended":
-                    self.get(Shot(method="DELETE", headers=head(*in_session(name))))
+                    self.get(Shot(method="DELETE", headers=BASE + in_session(name)))
         if self._listener is None:
-            shot = Shot(method="GET", headers=head(*in_session("$old")))
+            shot = Shot(method="GET", headers=BASE + in_session("$old"))
             self._listener = wire.Listener(shot, self.address, self.names)
 
     def _is_open(self, name: str) -> bool:

@@ -8,11 +8,11 @@ from tests.fuzz import draws, heads
 from tests.fuzz.bodies import WITH
 from tests.fuzz.checks import check_answers
 from tests.fuzz.shots import Shot, Times
+from tests.fuzz.sound import BASE, in_session
 from tests.fuzz.world import play
-from tests.mcp.helpers import HANDSHAKE
 
 MANY = 1_000_000
-MINE = heads.session("$mine", HANDSHAKE)
+MINE = in_session("$mine")
 NOTIFICATION = b'{"jsonrpc":"2.0","method":"m"}'
 
 
@@ -38,7 +38,7 @@ NOTIFICATION = b'{"jsonrpc":"2.0","method":"m"}'
     ],
     ids=str,
 )
-@pytest.mark.parametrize("head", [MINE, heads.session("$batching", "2025-03-26")], ids=["mine", "batching"])
+@pytest.mark.parametrize("head", [MINE, in_session("$batching")], ids=["mine", "batching"])
 def test_a_body(body, status, head):
     (client,) = play(draws.handshake_post(body, head))
     assert client.status == status
@@ -48,18 +48,18 @@ def test_a_body(body, status, head):
 
 
 def test_a_body_that_does_not_announce_itself():
-    head = [header for header in heads.BASE + MINE if header[0] != b"content-length"]
+    head = [header for header in BASE + MINE if header[0] != b"content-length"]
     (client,) = play(Shot(headers=tuple(head), body=(Times(b"[", MANY),) * 10))
     assert client.status == 413
 
 
 @pytest.mark.parametrize("name", sorted(heads.VALUES))
-@pytest.mark.parametrize("value", [Times(b"9", MANY), Times(b", ;=", MANY // 4), Times(b"\xff", MANY)], ids=str)
-def test_a_header(name, value):
-    kept = [header for header in heads.BASE + MINE if header[0] != name]
-    (client,) = play(Shot(headers=(*kept, (name, value)), body=(NOTIFICATION,)))
-    assert client.status is not None
-    assert len(client.body) < 1000 or name == b"mcp-protocol-version"
+def test_a_header(name):
+    kept = tuple(header for header in BASE + MINE if header[0] != name)
+    values = [Times(b"9", MANY), Times(b", ;=", MANY // 4), Times(b"\xff", MANY)]
+    for client in play(*(Shot(headers=(*kept, (name, value)), body=(NOTIFICATION,)) for value in values)):
+        assert client.status is not None
+        assert len(client.body) < 1000 or name == b"mcp-protocol-version"
 
 
 @pytest.mark.parametrize("same", [False, True])

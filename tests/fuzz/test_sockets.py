@@ -9,6 +9,7 @@ from tests.fuzz import draws, heads, wire
 from tests.fuzz.checks import REFUSALS, check, check_answers
 from tests.fuzz.running import running
 from tests.fuzz.shots import Shot, Times
+from tests.fuzz.sound import BASE
 
 STATUSES = {200, 202, 204, *REFUSALS}
 # An HTTP server has some of its own, for what it does not pass on.
@@ -46,7 +47,7 @@ def test_any_bytes_on_a_connection(served, talk):
 )
 def test_a_head_without_end(served, head):
     served.settle()
-    shot = Shot(headers=head + heads.BASE, body=(b"{}",))
+    shot = Shot(headers=head + BASE, body=(b"{}",))
     talk = wire.Talk((wire.Framed("length", shot),), ending="half")
     # The server may hang up before it has been told everything.
     for response in wire.hold(talk, served.address, served.names):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 import trio
 from trio.testing import MockClock
@@ -20,51 +18,14 @@ from streamscope.testing import assert_no_leftovers
 from tests.fuzz.checks import check, check_answers
 from tests.fuzz.client import PATIENCE, Client
 from tests.fuzz.server import low_level, server
-from tests.fuzz.shots import Header, Shot, plain
-from tests.mcp.helpers import BOTH, HANDSHAKE, call, envelope, initialize, notification
+from tests.fuzz.shots import Shot, plain
+from tests.fuzz.sound import BASE, OTHER, SESSIONS, STREAMS, fields, in_session, post
+from tests.mcp.helpers import HANDSHAKE, call, envelope, initialize, notification
 
-OTHER = "alice"
-"""Another principal."""
 LONG = 1_000.0
 """Seconds that nothing takes; those of virtual time cost nothing."""
 GRACE = 30.0
 """Seconds that a listening stream waits for its client."""
-SESSIONS = {
-    "$mine": (HANDSHAKE, None),
-    "$batching": ("2025-03-26", None),
-    "$foreign": (HANDSHAKE, OTHER),
-    "$ended": (HANDSHAKE, None),
-    "$old": (HANDSHAKE, None),
-}
-"""What stands in headers for sessions: one's own, one that has batches, another principal's, one that has ended; and
-one that nobody names, which is to survive whatever comes."""
-STREAMS = ("$finished", "$theirs", "$listener", "$latest")
-"""What stands for streams: one's own that has finished, another principal's that has, one's own listener, and one's
-own that was opened last."""
-
-
-def head(*more: Header) -> tuple[Header, ...]:
-    """The headers of every sound POST, and more."""
-    every: tuple[Header, ...] = (
-        (b"host", b"127.0.0.1:8000"),
-        (b"accept", BOTH.encode()),
-        (b"content-type", b"application/json"),
-        (b"content-length", b"$length"),
-    )
-    return every + more
-
-
-def in_session(name: str) -> tuple[Header, ...]:
-    return ((b"mcp-session-id", name.encode()), (b"mcp-protocol-version", SESSIONS[name][0].encode()))
-
-
-def post(message: Any, *more: Header, user: str | None = None) -> Shot:
-    return Shot(headers=head(*more), body=(json.dumps(message).encode(),), user=user)
-
-
-def modern(method: str, params: dict[str, Any] | None = None, request_id: Any = 1) -> Shot:
-    message, headers = envelope(method, params, request_id)
-    return post(message, *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()))
 
 
 class _Records(logging.Handler):
@@ -116,17 +77,19 @@ class World:
             self.names[name.encode()] = opened.headers["mcp-session-id"].encode()
             await self.get(post(notification("notifications/initialized"), *in_session(name), user=user))
         if "$ended" in self._settled:
-            await self.get(Shot(method="DELETE", headers=head(*in_session("$ended"))))
+            await self.get(Shot(method="DELETE", headers=BASE + in_session("$ended")))
         for stream, session in (("$finished", "$mine"), ("$theirs", "$foreign")):
             if session in self._settled:
                 asked = post(call("count", {"n": 2}), *in_session(session), user=SESSIONS[session][1])
-                self.names[stream.encode()] = (await self.get(asked)).stream_id
+                counted = await self.get(asked)
+                if counted.can_resume:
+                    self.names[stream.encode()] = counted.stream_id
         self._listener = await self._listen("$old")
         if "$mine" in self._settled:
             self.names[b"$listener"] = (await self._listen("$mine")).stream_id
 
     async def _listen(self, session: str) -> Client:
-        listener = self.client(Shot(method="GET", headers=head(*in_session(session)), patience=LONG))
+        listener = self.client(Shot(method="GET", headers=BASE + in_session(session), patience=LONG))
         self._nursery.start_soon(listener.run)
         await listener.until(b"\r\n\r\n")
         return listener
@@ -196,7 +159,8 @@ class World:
                 assert (await self.get(echoed)).says(name)
 
     async def check_modern(self) -> None:
-        assert (await self.get(modern("tools/call", {"name": "echo", "arguments": {"value": "still"}}))).says("still")
+        message, headers = envelope("tools/call", {"name": "echo", "arguments": {"value": "still"}})
+        assert (await self.get(post(message, *fields(headers)))).says("still")
 
     def check_quiet(self) -> None:
         """Check that nothing is left but what was there, and one session for each who uses the modern era."""
@@ -237,7 +201,7 @@ def play(*shots: Shot, options: EndpointOptions | None = None, low: bool = False
     """
 
     given: EndpointOptions = options or {}
-    stateful = not low and not {"stateless", "json_response"} & set(given)
+    stateful = not low and "stateless" not in given
 
     async def main() -> list[Client]:
         with trio.fail_after(LONG):
