@@ -60,3 +60,9 @@ class Response:
     @property
     def stream_id(self) -> bytes:
         return self.last_event_id.partition(b".")[0]
+
+    def resume(self) -> Shot:
+        """Return the request that comes back for what is missing."""
+        kept = [header for header in self.shot.headers if header[0].lower() in {b"host", b"mcp-session-id"}]
+        headers = (*kept, (b"accept", b"*/*"), (b"last-event-id", self.last_event_id))
+        return Shot(method="GET", user=self.shot.user, headers=headers)

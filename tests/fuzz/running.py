@@ -14,7 +14,7 @@ import trio
 from streamscope import SessionId, SessionManager, open_session_manager
 from streamscope.mcp import serve
 from tests.fuzz import wire
-from tests.fuzz.checks import check
+from tests.fuzz.checks import check, check_answers
 from tests.fuzz.responses import Response
 from tests.fuzz.server import server
 from tests.fuzz.shots import Shot
@@ -68,6 +68,17 @@ class Running:
         if known is None or name in {"$ended", "$old"}:
             return known is not None
         return any(session.session_id == SessionId(known.decode()) for session in self.sessions.list_sessions())
+
+    def check_answers(self, response: Response) -> None:
+        """Check that each request was answered once; if need be by coming back for the answer."""
+        if response.can_resume and not response.answers:
+            (rest,) = wire.hold(Talk((Framed("length", response.resume()),)), self.address, self.names)
+            if rest.status == 404:
+                # The session has been deleted meanwhile.
+                return
+            assert rest.status == 200, bytes(rest.body)
+            response.body += rest.body
+        check_answers(response)
 
     def check_survivor(self) -> None:
         """Check that the session that nobody names goes on as if nothing had been."""

@@ -20,11 +20,9 @@ PATIENCE = 10.0
 """Seconds without a byte after which a server hangs."""
 
 SOUND = ("length", "chunked", "odd-chunks", "expect")
-UNSOUND = ("twice", "headless", "split", "folded", "noise")
-FATAL = ("none", "short", "long", "unfinished", "bad-chunks", "both", "old", "bare")
-"""With these, a body does not come to its end, or bytes follow upon the request that ends the connection. Where
-Hypercorn's Trio worker refuses that while the endpoint refuses the same request, two of its tasks send at once, which
-raises `trio.BusyResourceError` and ends it, with all its other connections."""
+UNSOUND_HEAD = ("twice", "headless", "split", "folded", "noise")
+UNSOUND_BODY = ("none", "short", "long", "unfinished", "bad-chunks", "both", "old", "bare")
+"""With these, a body does not come to its end, or bytes follow upon a request that ends its connection."""
 Ending: TypeAlias = Literal["wait", "half", "close", "reset", "early"]
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
@@ -39,7 +37,7 @@ def _own(value: Piece) -> bool:
 
 @attrs.frozen
 class Framed:
-    """A request as it is framed; `SOUND` and `UNSOUND` are the ways."""
+    """A request as it is framed; the tuples above are the ways."""
 
     how: str
     shot: Shot
