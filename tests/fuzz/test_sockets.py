@@ -22,6 +22,8 @@ def served():
         yield served
 
 
+# The server, in its thread, may well use it while a request is drawn.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning")
 @draws.SOCKETS
 @given(talk=draws.talks(fragile=True))
 def test_any_bytes_on_a_connection(served, talk):
