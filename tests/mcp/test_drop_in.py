@@ -14,11 +14,11 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from streamscope import CloseReason
+from streamscope import CloseReason, SessionClosed
 from streamscope.mcp import HostPolicy, StreamableHTTPSessionManager
 from streamscope.mcp._drop_in import host_policy
 from tests.mcp.demo import Demo
-from tests.mcp.helpers import bare_exceptions, call, hosting, initialize, no_lifespan, peering, request
+from tests.mcp.helpers import bare_exceptions, call, hosting, initialize, no_lifespan, peering, request, until
 
 
 @asynccontextmanager
@@ -37,10 +37,16 @@ def test_it_is_made_like_the_original():
     for name, parameter in theirs.items():
         assert ours[name].kind is parameter.kind
         assert ours[name].default == parameter.default
-    ours, theirs = (
-        {name for name in dir(cls) if not name.startswith("_")} for cls in (StreamableHTTPSessionManager, Original)
-    )
-    assert ours >= theirs
+
+
+def test_it_says_how_it_was_made():
+    options = {"json_response": True, "retry_interval": 5, "session_idle_timeout": None, "max_sessions": 7}
+    ours, theirs = (cls(Server("s"), **options) for cls in (StreamableHTTPSessionManager, Original))
+    for name in dir(theirs):
+        if not name.startswith("_"):
+            assert hasattr(ours, name)
+    for name in set(inspect.signature(Original).parameters) - {"app"}:
+        assert getattr(ours, name) == getattr(theirs, name)
 
 
 async def test_it_answers_as_the_original_does():
@@ -85,13 +91,32 @@ async def test_limits():
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"max_sessions": 0}, {"session_idle_timeout": 0}, {"max_request_body_size": 0}, {"retry_interval": -1}],
-    ids=str,
+    ("option", "value"),
+    [
+        ("max_sessions", 0),
+        ("session_idle_timeout", 0),
+        ("session_idle_timeout", math.inf),
+        ("session_idle_timeout", math.nan),
+        ("max_request_body_size", 0),
+        ("retry_interval", -1),
+    ],
 )
-def test_what_is_out_of_range(options):
-    with pytest.raises(ValueError, match="must be"):
-        StreamableHTTPSessionManager(Server("s"), **options)
+def test_what_is_out_of_range(option, value):
+    with pytest.raises(ValueError, match=f"{option} must be"):
+        StreamableHTTPSessionManager(Server("s"), **{option: value})
+
+
+async def test_a_session_idles_out_also_before_its_client_has_sent_anything_else():
+    manager = StreamableHTTPSessionManager(Server("s"), session_idle_timeout=0.05)
+    async with manager.run(), hosting(no_lifespan(manager.handle_request)) as url, peering(url) as peer:
+        async with manager.sessions.watch() as changes:
+            async with peer.stream("POST", initialize()) as events:
+                session_id = events.response.headers["mcp-session-id"]
+                await events.answer()
+            with trio.fail_after(10):
+                await until(changes, SessionClosed)
+        assert [closed.reason for closed in manager.sessions.recently_closed()] == [CloseReason.IDLE]
+        assert (await peer.post(request("ping"), mcp_session_id=session_id)).status_code == 404
 
 
 # Its life

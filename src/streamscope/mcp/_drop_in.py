@@ -90,10 +90,26 @@ class StreamableHTTPSessionManager:
         max_request_body_size: int = 4 * 2**20,
         max_sessions: int | None = 10_000,
     ) -> None:
+        if session_idle_timeout is not None and not 0 < session_idle_timeout < math.inf:
+            raise ValueError("session_idle_timeout must be a positive, finite number of seconds")
+        if max_request_body_size <= 0:
+            raise ValueError("max_request_body_size must be a positive number of bytes")
+        if max_sessions is not None and max_sessions <= 0:
+            raise ValueError("max_sessions must be a positive number of sessions or None")
+        if retry_interval is not None and retry_interval < 0:
+            raise ValueError("retry_interval must be a number of milliseconds, at least 0, or None")
         self.app = app
         self.event_store = event_store
+        self.json_response = json_response
+        self.stateless = stateless
+        self.security_settings = security_settings
+        self.retry_interval = retry_interval
+        self.session_idle_timeout = session_idle_timeout
+        self.max_request_body_size = max_request_body_size
+        self.max_sessions = max_sessions
+        idle_timeout = math.inf if session_idle_timeout is None else session_idle_timeout
         self._limits: dict[str, Any] = {
-            "idle_timeout": math.inf if session_idle_timeout is None else session_idle_timeout,
+            "idle_timeout": idle_timeout,
             "max_sessions": math.inf if max_sessions is None else max_sessions,
             "evict_idle": False,
         }
@@ -104,9 +120,9 @@ class StreamableHTTPSessionManager:
             "hosts": host_policy(security_settings),
             "retry": None if retry_interval is None else retry_interval / 1000,
             "max_body": max_request_body_size,
+            # The SDK knows of one time-out only.
+            "initialize_timeout": idle_timeout,
         }
-        # Says at once what is out of range.
-        StreamableHTTPEndpoint(app, **self._options, **self._limits)
         self._endpoint: StreamableHTTPEndpoint | None = None
         self._used = False
 
@@ -121,12 +137,15 @@ class StreamableHTTPSessionManager:
 
     def _running(self) -> StreamableHTTPEndpoint:
         if self._endpoint is None:
-            raise RuntimeError("the session manager is not running; make sure to use run()")
+            # The SDK's words, which its documentation explains.
+            raise RuntimeError("Task group is not initialized. Make sure to use run().")
         return self._endpoint
 
     def _open_sessions(self) -> OpenSessionManager:
         if self._used:
-            raise RuntimeError("run() can only be called once per instance; make a new one")
+            raise RuntimeError(
+                "StreamableHTTPSessionManager .run() can only be called once per instance; make a new one"
+            )
         self._used = True
         log = None if self.event_store is None else EventStoreLog(self.event_store)
         return open_session_manager(log=log, **self._limits)
