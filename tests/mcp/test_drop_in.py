@@ -227,6 +227,8 @@ async def test_hosts_and_origins():
             ("http://front.example.evil:3000", 403),
             ("http://front.example:3000.evil", 403),
             ("http://evil.example", 403),
+            ("http://127.0.0.1:1", 403),
+            ("http://app.example", 403),
         ]:
             async with peer.stream("POST", request("ping"), origin=origin) as events:
                 assert events.response.status_code == status, origin

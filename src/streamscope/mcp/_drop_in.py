@@ -27,7 +27,7 @@ def host_policy(settings: TransportSecuritySettings | None) -> HostPolicy:
     if settings is None or not settings.enable_dns_rebinding_protection:
         return HostPolicy()
     hosts = frozenset(host.removesuffix(_ANY_PORT) for host in settings.allowed_hosts)
-    return HostPolicy(hosts, frozenset(settings.allowed_origins))
+    return HostPolicy(hosts, frozenset(settings.allowed_origins), same_host=False)
 
 
 class _Run:

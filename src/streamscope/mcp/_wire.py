@@ -118,6 +118,7 @@ class HostPolicy:
         hosts: Host names that are let in; ``None`` for any.
         origins: Origins, such as ``https://app.example``, that are let in besides those of ``hosts``;
             with ``:*`` at the end, on any port.
+        same_host: Whether pages of the ``hosts`` themselves are let in.
 
     Raises:
         ValueError: There are origins, but no hosts, so that any origin would be let in.
@@ -125,6 +126,7 @@ class HostPolicy:
 
     hosts: frozenset[str] | None = None
     origins: frozenset[str] = frozenset()
+    same_host: bool = True
 
     def __attrs_post_init__(self) -> None:
         if self.hosts is None and self.origins:
@@ -145,7 +147,8 @@ class HostPolicy:
         if origin is None or origin in self.origins or f"{_without_port(origin)}:*" in self.origins:
             return
         scheme, separator, authority = origin.partition("://")
-        if not separator or scheme not in {"http", "https"} or not self._knows(authority):
+        of_a_host = separator and scheme in {"http", "https"} and self._knows(authority)
+        if not (self.same_host and of_a_host):
             raise RefusedError(403, "Forbidden: this Origin may not use the server")
 
     def _knows(self, authority: str) -> bool:
