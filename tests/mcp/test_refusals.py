@@ -73,6 +73,18 @@ async def test_a_session_that_there_is_not(name):
             refused(response, 404)
 
 
+async def test_a_session_that_there_is_not_counts_before_all_else_that_is_wrong():
+    async with talking(Demo().server) as (_, peer):
+        for message, headers in [
+            ({}, {}),
+            ([], {}),
+            (request("ping"), {"accept": "text/html"}),
+            (request("ping"), {"content_type": "text/plain"}),
+            (request("x" * 5_000_000), {}),
+        ]:
+            refused(await peer.post(message, mcp_session_id="nonsense", **headers), 404)
+
+
 async def test_refusals_leave_nothing_behind():
     def responses():
         gc.collect()

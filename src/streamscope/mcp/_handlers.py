@@ -85,12 +85,14 @@ class Handlers:
 
     async def _post(self, scope: Scope, headers: Headers, version: str | None, response: Response) -> None:
         options = self._options
+        handshake = version is None or version in _seam.HANDSHAKE_VERSIONS
+        if handshake and not options.stateless and headers.get(SESSION_HEADER) is not None:
+            # A session that has ended is 404, whatever else is wrong ("Session Management").
+            self._house.find(headers, options.principal(scope))
         check_post(headers, json_only=options.json_response)
         message = read_body(await response.read_body(options.max_body, headers.content_length(), options.body_timeout))
         http = HTTPRequest(scope)
-        if (version is not None and version not in _seam.HANDSHAKE_VERSIONS) or (
-            version is None and not isinstance(message, list) and has_envelope(message)
-        ):
+        if not handshake or (version is None and not isinstance(message, list) and has_envelope(message)):
             await self._post_modern(message, http, headers, response)
         elif options.stateless:
             await self._post_stateless(message, http, version, response)
