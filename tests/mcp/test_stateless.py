@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 
 import pytest
+from mcp.server import Server
+from mcp.shared.exceptions import NoBackChannelError
+from mcp_types import ListRootsRequest, ListRootsResult, NotificationParams
 
 from streamscope import CloseReason, StreamClosed
 from tests.mcp.demo import Demo
@@ -63,6 +66,26 @@ async def test_a_client_that_goes_away_cancels_its_request():
             pass
         await demo.over["x"].wait()
         assert (await until(changes, StreamClosed)).reason is CloseReason.DISCONNECTED
+
+
+async def test_a_notification_is_handled():
+    heard = []
+
+    async def hear(ctx, params):
+        heard.append(ctx.protocol_version)
+        with pytest.raises(NoBackChannelError):
+            await ctx.session.send_request(ListRootsRequest(), ListRootsResult)
+        raise RuntimeError("only logged")
+
+    server = Server("s")
+    server.add_notification_handler("notifications/x", NotificationParams, hear)
+    async with serving(server, stateless=True) as served, peering(served.url) as peer:
+        for version in ("2025-06-18", None):
+            response = await peer.post(notification("notifications/x"), mcp_protocol_version=version)
+            assert response.status_code == 202
+        (session,) = served.sessions.list_sessions()
+        assert served.sessions.streams.get_session_streams(session.session_id) == []
+    assert heard == ["2025-06-18", "2025-03-26"]
 
 
 async def test_errors_have_no_statuses_of_their_own():

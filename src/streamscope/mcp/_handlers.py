@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, final
 
 import trio
@@ -18,6 +19,7 @@ from .._errors import (
 )
 from .._ids import EventId
 from .._reasons import CloseReason
+from .._session import Session
 from .._window import Event
 from . import _seam
 from ._house import Guest, House
@@ -134,7 +136,7 @@ class Handlers:
             elif isinstance(one, Answer):
                 guest.conversation.handle_answer(one)
             else:
-                await self._notification(guest, one, http)
+                await self._notification(guest.session, partial(guest.conversation.handle_notification, one, http))
         if not exchanges:
             await response.whole(202)
             return
@@ -169,15 +171,15 @@ class Handlers:
             raise RefusedError(400, "Invalid request: initialize must not be part of a batch")
         return messages
 
-    async def _notification(self, guest: Guest, message: Notification, http: HTTPRequest) -> None:
+    async def _notification(self, session: Session, handle: Callable[[], Awaitable[None]]) -> None:
         # Its handler is no stream, but ends with the session all the same.
-        streams, session_id = self._house.sessions.streams, guest.session.id
+        streams = self._house.sessions.streams
         with trio.CancelScope() as scope:
-            stream_id = streams.register_stream(session_id, kind="notification", scope=scope)
+            stream_id = streams.register_stream(session.id, kind="notification", scope=scope)
             try:
-                await guest.conversation.handle_notification(message, http)
+                await handle()
             finally:
-                streams.unregister_stream(session_id, stream_id)
+                streams.unregister_stream(session.id, stream_id)
 
     async def _post_modern(
         self, message: Message | list[Message], http: HTTPRequest, headers: Headers, response: Response
@@ -208,12 +210,17 @@ class Handlers:
     ) -> None:
         if isinstance(message, list):
             raise RefusedError(400, "Invalid request: a server without sessions takes no batches")
+        route, house = _seam.route_of(version), self._house
         if isinstance(message, Request):
-            route = _seam.route_of(version)
             await self._single(self._exchange(message, http), route, response, kind="post", delay=self._delay())
-        else:
-            # There is no conversation that it could be part of.
-            await response.whole(202)
+            return
+        if isinstance(message, Notification):
+            session = await house.implicit(self._options.principal(http.scope))
+            await self._notification(
+                session, partial(_seam.notify_single, message, http, house.server, house.state, route)
+            )
+        # Nobody has asked what an answer answers.
+        await response.whole(202)
 
     async def _single(
         self,

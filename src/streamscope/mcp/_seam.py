@@ -29,7 +29,7 @@ import trio
 from mcp.server import MCPServer, Server
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, authorization_context
 from mcp.server.connection import Connection
-from mcp.server.runner import modern_error_data, serve_connection, serve_one
+from mcp.server.runner import ServerRunner, aclose_shielded, modern_error_data, serve_connection, serve_one
 from mcp.shared.dispatcher import (
     CallOptions,
     DispatchContext,
@@ -545,6 +545,19 @@ async def serve_single(stream: Stream, exchange: Exchange, server: Server[Any], 
         )
     finally:
         context.close()
+
+
+async def notify_single(
+    notification: Notification, http: HTTPRequest, server: Server[Any], state: Any, route: Route
+) -> None:
+    """Handle a notification that belongs to no conversation. What its handler raises is logged."""
+    connection = Connection.from_envelope(route.protocol_version, route.client_info, route.client_capabilities)
+    try:
+        await ServerRunner(server, connection, state).on_notify(
+            Context(http, None, None, None), notification.method, notification.params
+        )
+    finally:
+        await aclose_shielded(connection)  # noqa: ASYNC102 - it shields itself, with a deadline
 
 
 async def check_parameter_headers(exchange: Exchange, server: Server[Any], state: Any, route: Route) -> None:
