@@ -95,7 +95,7 @@ async def test_a_batch_can_be_resumed():
         async with peer.stream("POST", [request("ping", None, 1), call("wait", {"name": "x"}, 2)]) as events:
             assert (await events.message())["id"] == 1
         demo.gates["x"].set()
-        async with peer.listen(events.position) as again:
+        async with peer.stream("GET", last_event_id=str(events.position)) as again:
             assert [body["id"] for body in await again.rest()] == [2]
 
 

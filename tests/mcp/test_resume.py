@@ -11,7 +11,7 @@ from mcp.server.mcpserver import Context
 
 from streamscope import CloseReason, EventId, MemoryEventLog, ReaderDetached, StreamId
 from tests.mcp.demo import Demo, log_entry
-from tests.mcp.helpers import call, request, talking, until
+from tests.mcp.helpers import call, peering, request, serving, talking, until
 
 
 def numbers(messages):
@@ -53,6 +53,24 @@ async def test_from_the_priming_event():
             messages = await again.rest()
             assert numbers(messages) == [1]
             assert text(messages[-1]) == "spoken"
+
+
+@pytest.mark.parametrize("version", ["2024-11-05", "2025-03-26", "2025-06-18"])
+async def test_older_revisions_are_not_primed_and_resume_all_the_same(version):
+    demo = Demo()
+    async with serving(demo.server, sse_delay=0) as served, peering(served.url) as peer:
+        await peer.initialize(version)
+        # There is a response though there is nothing to be read yet.
+        async with peer.stream("GET") as listening, peer.stream("POST", call("wait", {"name": "x"})) as waiting:
+            async with peer.stream("POST", call("whisper", {"texts": ["a", "b"]})) as events:
+                answered = await events.frame()
+                assert (answered.event, bool(answered.data), answered.retry) == ("message", True, None)
+            heard = await listening.frame()
+            assert heard.data
+            demo.gates["x"].set()
+            assert (await waiting.frame()).data
+        async with peer.stream("GET", last_event_id=heard.id) as again:
+            assert (await again.message())["params"]["data"] == "b"
 
 
 async def test_a_resumed_stream_is_primed_with_where_it_was_resumed():

@@ -114,6 +114,7 @@ class Handlers:
                 stream=await guest.start([exchange], peer(scope), math.inf),
                 exchanges=[exchange],
                 resumable=True,
+                primed=_seam.reconnects((exchange.request.params or {}).get("protocolVersion")),
                 # The answer opens the session, so it is waited for; unless everything is streamed.
                 delay=math.inf if self._delay() else 0,
                 headers={SESSION_HEADER: str(guest.session.id)},
@@ -146,6 +147,7 @@ class Handlers:
             exchanges=exchanges,
             batch=batch,
             resumable=True,
+            primed=guest.conversation.reconnects,
             delay=self._delay(),
         )
         await reply.send(response, self._options)
@@ -291,7 +293,8 @@ class Handlers:
                     except ReaderClosedError:
                         # A newer reader has taken over meanwhile; below is what that ends in.
                         pass
-                await response.events(reader, events, resumable=True, options=self._options)
+                primed = guest.conversation.reconnects
+                await response.events(reader, events, resumable=True, primed=primed, options=self._options)
         except EventsExpiredError as exc:
             first = EventId(exc.stream_id, exc.first)
             raise RefusedError(400, f"Cannot resume: {exc}", data={"outcome": "gap", "first": str(first)}) from None

@@ -33,6 +33,7 @@ class Reply:
         exchanges: The requests.
         batch: Whether they came as a batch, and are answered as one.
         resumable: Whether the client can come back for the stream.
+        primed: Whether the stream begins with an event that only says so.
         statuses: Whether errors have HTTP statuses of their own. Before 2026-07-28, a 404 would say that the
             session is gone.
         delay: Seconds to wait for the answers before they are streamed.
@@ -44,6 +45,7 @@ class Reply:
     exchanges: Sequence[Exchange]
     batch: bool = False
     resumable: bool
+    primed: bool = False
     statuses: bool = False
     delay: float
     headers: Mapping[str, str] = attrs.Factory(dict[str, str])
@@ -65,7 +67,12 @@ class Reply:
                     await self._send_whole(response, [event.data for event in events])
                 else:
                     await response.events(
-                        reader, events, resumable=self.resumable, options=options, headers=self.headers
+                        reader,
+                        events,
+                        resumable=self.resumable,
+                        primed=self.primed,
+                        options=options,
+                        headers=self.headers,
                     )
         except (SessionClosedError, UnknownStreamError):
             # The session ended before its stream had a reader.

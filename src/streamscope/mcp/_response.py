@@ -102,6 +102,7 @@ class Response:
         first: list[Event],
         *,
         resumable: bool,
+        primed: bool,
         options: Options,
         headers: Mapping[str, str] | None = None,
     ) -> None:
@@ -110,7 +111,8 @@ class Response:
         Args:
             reader: Reads the events.
             first: Events that the reader has given already.
-            resumable: Whether events carry identifiers, and the first one is for resuming only.
+            resumable: Whether events carry identifiers.
+            primed: Whether an event comes first that is no message, and is for resuming only.
             options: The endpoint's options.
             headers: Further response headers.
         """
@@ -118,10 +120,11 @@ class Response:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             await self._start(200, {**_SSE_HEADERS, **(headers or {})})
             head = b""
-            if resumable:
+            if primed:
                 after = first[0].seq - 1 if first else reader.position.seq
                 head = _sse.priming(reader.stream_id, after, options.retry)
-            await self._body(head + self._frames(reader, first, resumable=resumable))
+            # Some servers hold the status back until there is a body.
+            await self._body(head + self._frames(reader, first, resumable=resumable) or _sse.PING)
             while True:
                 events: list[Event] = []
                 try:
@@ -166,5 +169,4 @@ class Response:
         await self._send({"type": "http.response.start", "status": status, "headers": fields})
 
     async def _body(self, body: bytes) -> None:
-        if body:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})

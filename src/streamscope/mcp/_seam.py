@@ -89,7 +89,8 @@ HANDSHAKE_VERSIONS: Final = frozenset(HANDSHAKE_PROTOCOL_VERSIONS)
 MODERN_VERSIONS: Final = frozenset(MODERN_PROTOCOL_VERSIONS)
 BATCH_VERSIONS: Final = frozenset({"2025-03-26"})
 RECONNECTING_VERSION: Final = "2025-11-25"
-"""The first revision whose clients come back where a server closes a stream's connection (SEP-1699)."""
+"""The first revision whose clients come back where a server closes a stream's connection, and know an event
+without data for what primes them to (SEP-1699). To older ones it is a message that cannot be read."""
 
 
 def low_level(server: AnyServer) -> Server[Any]:
@@ -137,6 +138,11 @@ def http_status(error_code: int | None) -> int:
 def route_of(version: str | None) -> Route:
     """Say how a handshake-era request is to be handled that belongs to no conversation."""
     return Route(version or DEFAULT_NEGOTIATED_VERSION, None, None)
+
+
+def reconnects(version: object) -> bool:
+    """Tell whether a client of this revision comes back where a server closes a stream's connection."""
+    return isinstance(version, str) and is_version_at_least(version, RECONNECTING_VERSION)
 
 
 def check_version(version: str | None) -> None:
@@ -261,7 +267,7 @@ class Context:
         )
         self.request_id: RequestId | None = None if request is None else request.id
         self.message_metadata = ServerMessageMetadata(request_context=http)
-        if conversation is not None and is_version_at_least(conversation.protocol_version, RECONNECTING_VERSION):
+        if conversation is not None and conversation.reconnects:
             self.message_metadata.close_sse_stream = self._close_connection
             self.message_metadata.close_standalone_sse_stream = conversation.close_listening
         self.cancel_requested = anyio.Event()
@@ -344,6 +350,11 @@ class Conversation:
     def protocol_version(self) -> str:
         """The revision that was negotiated."""
         return self._connection.protocol_version
+
+    @property
+    def reconnects(self) -> bool:
+        """Whether the client comes back where a stream's connection is closed."""
+        return reconnects(self.protocol_version)
 
     @property
     def initialized(self) -> bool:
