@@ -227,6 +227,13 @@ def conformance(session: nox.Session) -> None:
     session.run("python", "-m", "tests.conformance.run", session.create_tmp(), *session.posargs)
 
 
+@nox.session(name="sdk-suite", python=NEWEST)
+def sdk_suite(session: nox.Session) -> None:
+    """Run the SDK's own tests against our session manager; ``-- --manager sdk`` runs them against the SDK's."""
+    session.install(".[cli]", "--requirement", "tests/sdk_suite/requirements.txt")
+    session.run("python", "-m", "tests.sdk_suite.run", session.create_tmp(), *session.posargs)
+
+
 @nox.session(python=NEWEST)
 def benchmarks(session: nox.Session) -> None:
     """Run the scripts in benchmarks/: all, or those named, as in ``nox -s benchmarks -- echo``."""
