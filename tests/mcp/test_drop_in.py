@@ -85,9 +85,10 @@ async def test_limits():
     async with managed(max_sessions=1, max_request_body_size=1000) as (manager, peer):
         assert (await peer.post(initialize(), mcp_session_id=None)).status_code == 503
         assert (await peer.post(request("x" * 1000))).status_code == 413
-        assert manager.sessions.limits.idle_timeout == 1800
+        assert (manager.sessions.limits.idle_timeout, manager.sessions.limits.lost_after) == (1800, 1800)
     async with managed(max_sessions=None, session_idle_timeout=None) as (manager, _):
-        assert (manager.sessions.limits.max_sessions, manager.sessions.limits.idle_timeout) == (math.inf, math.inf)
+        limits = manager.sessions.limits
+        assert (limits.max_sessions, limits.idle_timeout, limits.lost_after) == (math.inf, math.inf, math.inf)
 
 
 @pytest.mark.parametrize(

@@ -108,8 +108,10 @@ class StreamableHTTPSessionManager:
         self.max_request_body_size = max_request_body_size
         self.max_sessions = max_sessions
         idle_timeout = math.inf if session_idle_timeout is None else session_idle_timeout
+        # The SDK knows of one time-out only.
         self._limits: dict[str, Any] = {
             "idle_timeout": idle_timeout,
+            "lost_after": idle_timeout,
             "max_sessions": math.inf if max_sessions is None else max_sessions,
             "evict_idle": False,
         }
@@ -120,7 +122,6 @@ class StreamableHTTPSessionManager:
             "hosts": host_policy(security_settings),
             "retry": None if retry_interval is None else retry_interval / 1000,
             "max_body": max_request_body_size,
-            # The SDK knows of one time-out only.
             "initialize_timeout": idle_timeout,
         }
         self._endpoint: StreamableHTTPEndpoint | None = None
