@@ -227,6 +227,31 @@ async def test_one_that_breaks_while_it_is_held(autojump_clock: MockClock, caplo
         await session.wait_closed()
 
 
+async def test_one_that_breaks_while_a_newer_one_goes(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    @asynccontextmanager
+    async def breaking() -> Any:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+
+    async def crash() -> None:
+        await trio.sleep(2)
+        raise Boom
+
+    seen: list[str] = []
+    async with open_session_manager() as sessions:
+        session = await sessions.start_session()
+        nursery = await session.enter_async_context(breaking())
+        await session.enter_async_context(Resource("newer", seen, leave=3))
+        nursery.start_soon(crash)
+        session.close()
+        with takes(3):
+            await session.wait_closed()
+        assert seen == ["+newer", "-newer"]
+    assert [record.getMessage() for record in caplog.records] == ["a resource of a session raised"]
+
+
 async def test_the_session_ends_while_one_is_entered(autojump_clock: MockClock) -> None:
     seen: list[str] = []
     async with open_session_manager() as sessions, trio.open_nursery() as nursery:
