@@ -1,0 +1,94 @@
+"""How sessions end: their requests are answered, their tools end, and who is still at work is left alone."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+import trio
+
+from tests.mcp.helpers import initialize
+from tests.peers.helpers import first_id, refused, text
+
+
+@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk")
+async def test_a_request_whose_session_is_deleted_is_answered(server):
+    async with server.client() as client:
+        async with client.calling("wait", "caller", name="deleted") as events:
+            await client.remote("until", name="deleted", state="running")
+            assert (await client.send("DELETE")).status_code == 200
+            message = await events.answer()
+            assert message["id"] == "caller"
+            assert message["error"]["message"]
+
+
+@pytest.mark.flaw_of("go-sdk", "rust-sdk", "csharp-sdk")
+async def test_a_tool_ends_with_its_session_which_does_not_wait_for_it(server):
+    async with server.client() as client:
+        async with client.calling("wait", name="ends"):
+            await client.remote("until", name="ends", state="running")
+            assert (await client.send("DELETE")).status_code == 200
+            await client.remote("until", name="ends", state="cancelled")
+
+
+@pytest.mark.flaw_of("mcp-go")
+async def test_a_listener_ends_with_its_session(server):
+    async with server.client() as client:
+        async with client.listening() as events:
+            assert (await client.send("DELETE")).status_code == 200
+            assert await events.rest() == []
+
+
+@pytest.mark.flaw_of("python-sdk")
+async def test_a_tool_that_outlives_its_connection_is_not_idle(tight_server):
+    async with tight_server.client() as client:
+        async with client.calling("wait", "caller", name="outlives") as events:
+            position = await first_id(events)
+            await client.remote("until", name="outlives", state="running")
+        await client.idles()
+        await client.remote("go", name="outlives")
+        async with client.listening(position) as again:
+            message = await again.answer()
+            assert (message["id"], text(message)) == ("caller", "outlives waited")
+
+
+@pytest.mark.flaw_of("rust-sdk")
+async def test_a_tool_that_is_long_silent_is_not_idle(tight_server):
+    async with tight_server.client() as client:
+        async with client.calling("wait", "caller", name="silent") as events:
+            await client.idles()
+            await client.remote("go", name="silent")
+            assert text(await events.answer()) == "silent waited"
+
+
+@pytest.mark.flaw_of("go-sdk", "mcp-go", "rust-sdk")
+async def test_who_listens_is_not_idle(tight_server):
+    async with tight_server.client() as client:
+        async with client.listening() as events:
+            await client.idles()
+            await client.ask_tool("whisper", texts=["still there?"])
+            assert (await events.message())["params"]["data"] == "still there?"
+
+
+@pytest.mark.flaw_of("typescript-sdk", "go-sdk")
+async def test_a_session_that_is_left_behind_ends(tight_server):
+    async with tight_server.clients(*[""] * 10) as clients:
+        for client in clients:
+            await client.initialize()
+            async with client.listening():
+                assert await client.ask_tool("add", a=1, b=2) == "3"
+        for client in clients:
+            while await client.remote("has_session", session=client.session):
+                await trio.sleep(0.05)
+            assert (await client.send("GET")).status_code == 404
+
+
+@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk", "fastmcp")
+async def test_one_client_cannot_take_all_sessions(tight_server):
+    async with tight_server.clients("alice", "bob") as (alice, bob), AsyncExitStack() as stack:
+        while (response := await alice.post(initialize())).status_code == 200:
+            alice.headers["mcp-session-id"] = response.headers["mcp-session-id"]
+            await stack.enter_async_context(alice.listening())
+            del alice.headers["mcp-session-id"]
+        refused(response, 429, 503)
+        assert (await bob.post(initialize())).status_code == 200
