@@ -17,6 +17,8 @@ from tests.peers.helpers import Process, Server
 HERE = Path(__file__).parent
 SDK = "python-sdk"
 PEERS = {SDK, "typescript-sdk", "rust-sdk", "go-sdk", "kotlin-sdk", "csharp-sdk", "fastmcp", "mcp-go", "toolhive"}
+# With the SDK on Hypercorn's Trio worker.
+PEERS |= {"hypercorn"}
 
 # The HTTP client of the SDK leaves its generators to the garbage collector where a response is not read to its end.
 LEFT_BEHIND = pytest.mark.filterwarnings(r"ignore:Async generator '(httpx2|httpcore2)\.:ResourceWarning")
@@ -61,6 +63,8 @@ def start(request, tmp_path_factory) -> Iterator[Callable[..., Process]]:
         return process
 
     yield start
+    for process in processes:
+        process.popen.terminate()
     for process in processes:
         process.stop()
     if peer != "sdk":

@@ -77,7 +77,7 @@ def serve_on_sdk(stage: Stage, options: argparse.Namespace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # Who connects before it has started waits.
         print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
-        uvicorn.Server(uvicorn.Config(authenticating, log_level="error")).run([listener])
+        uvicorn.Server(uvicorn.Config(authenticating, http="httptools", log_level="error")).run([listener])
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ It is written with anyio, because the SDK's own transport is served on asyncio.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import anyio
@@ -34,7 +35,7 @@ class Stage:
         self._gates: defaultdict[str, anyio.Event] = defaultdict(anyio.Event)
         self._said: defaultdict[str, int] = defaultdict(int)
         played: list[Callable[..., Any]] = [self.add, self.count, self.wait, self.speak, self.flood, self.whisper]
-        played += [self.hang_up, self.change]
+        played += [self.ask, self.hang_up, self.change]
         control: list[Callable[..., Any]] = [self.go, self.say, self.until, self.settled]
         control += [self.has_session, self.count_events]
         for tool in (*played, *control):
@@ -56,38 +57,38 @@ class Stage:
 
     async def wait(self, name: str) -> str:
         """Wait for `go`."""
-        await self._run(name)
+        with self._running(name):
+            await self._gates[name].wait()
         return f"{name} waited"
 
-    async def _run(self, name: str) -> None:
+    @contextmanager
+    def _running(self, name: str) -> Iterator[None]:
         self._states[name] = "running"
         state: State = "cancelled"
         try:
-            await self._gates[name].wait()
+            yield
             state = "returned"
         finally:
             self._states[name] = state
 
     async def speak(self, name: str, ctx: Context[Any, Any]) -> str:
         """Report 1, 2, 3, and so on, up to the number of `say`; return after `go`."""
-        self._states[name] = "running"
         number = 0
-        while number < self._said[name] or not self._gates[name].is_set():
-            if number < self._said[name]:
-                number += 1
-                await ctx.report_progress(number)
-            else:
-                await anyio.sleep(0.002)
-        self._states[name] = "returned"
+        with self._running(name):
+            while number < self._said[name] or not self._gates[name].is_set():
+                if number < self._said[name]:
+                    number += 1
+                    await ctx.report_progress(number)
+                else:
+                    await anyio.sleep(0.002)
         return f"{name} has spoken"
 
     async def flood(self, name: str, n: int, size: int, ctx: Context[Any, Any]) -> str:
         """Report n steps, with a message of that size each."""
-        self._states[name] = "running"
-        for i in range(1, n + 1):
-            await ctx.report_progress(i, message="x" * size)
-            self._said[name] = i
-        self._states[name] = "returned"
+        with self._running(name):
+            for i in range(1, n + 1):
+                await ctx.report_progress(i, message="x" * size)
+                self._said[name] = i
         return "flooded"
 
     @staticmethod
@@ -98,14 +99,21 @@ class Stage:
             await ctx.session.send_notification(types.LoggingMessageNotification(params=params))
         return "whispered"
 
+    async def ask(self, name: str, ctx: Context[Any, Any]) -> str:
+        """Ask for the roots, where what belongs to no request is said."""
+        with self._running(name):
+            answer = await ctx.session.send_request(types.ListRootsRequest(), types.ListRootsResult)
+        return " ".join(str(root.uri) for root in answer.roots)
+
     async def hang_up(self, name: str, ctx: Context[Any, Any]) -> str:
         """Report 1 and 2, close the connection, wait for `go`, report 3 and 4."""
         await ctx.report_progress(1)
         await ctx.report_progress(2)
         await ctx.close_sse_stream()
-        await self._run(name)
-        await ctx.report_progress(3)
-        await ctx.report_progress(4)
+        with self._running(name):
+            await self._gates[name].wait()
+            await ctx.report_progress(3)
+            await ctx.report_progress(4)
         return "went on"
 
     @staticmethod

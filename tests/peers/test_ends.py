@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack
 import pytest
 import trio
 
-from tests.mcp.helpers import initialize
-from tests.peers.helpers import first_id, refused, text
+from tests.mcp.helpers import envelope, initialize
+from tests.mcp.raw import Connection
+from tests.peers.helpers import first_id, numbers, refused, text
 
 
 @pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk")
@@ -29,6 +30,16 @@ async def test_a_tool_ends_with_its_session_which_does_not_wait_for_it(server):
             await client.remote("until", name="ends", state="running")
             assert (await client.send("DELETE")).status_code == 200
             await client.remote("until", name="ends", state="cancelled")
+
+
+@pytest.mark.flaw_of("go-sdk")
+async def test_without_sessions_a_tool_ends_with_its_connection(server):
+    async with server.clients("") as (client,):
+        message, headers = envelope("tools/call", {"name": "speak", "arguments": {"name": "modern"}})
+        await client.remote("say", name="modern", number=1)
+        async with client.stream("POST", message, **headers) as events:
+            assert numbers([await events.message()]) == [1]
+        await client.remote("until", name="modern", state="cancelled")
 
 
 @pytest.mark.flaw_of("mcp-go")
@@ -81,6 +92,17 @@ async def test_a_session_that_is_left_behind_ends(tight_server):
             while await client.remote("has_session", session=client.session):
                 await trio.sleep(0.05)
             assert (await client.send("GET")).status_code == 404
+
+
+@pytest.mark.flaw_of("rust-sdk")
+async def test_a_listener_that_has_crashed_does_not_keep_its_session(tight_server):
+    async with tight_server.client() as client:
+        async with Connection.to(client) as connection:
+            await connection.send_head("GET", {})
+            assert (await connection.response_head()).status == 200
+            connection.reset()
+        while await client.remote("has_session", session=client.session):
+            await trio.sleep(0.05)
 
 
 @pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk", "fastmcp")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.mcp.helpers import call, request
+from tests.mcp.raw import Connection
 from tests.peers.helpers import first_id, refused
 
 
@@ -59,3 +60,31 @@ async def test_a_batch_of_the_revision_that_has_them_is_answered(server):
             else:
                 answers = await events.rest()
         assert {answer["id"] for answer in answers} == {"one", "two"}
+
+
+# Of the parser that uvicorn uses.
+@pytest.mark.flaw_of("python-sdk")
+async def test_white_space_around_a_value_is_no_part_of_it(server):
+    async with server.client() as client, Connection.to(client) as connection:
+        await connection.post(request("ping"), {"mcp-session-id": f" {client.session} \t "})
+        assert (await connection.response_head()).status == 200
+
+
+@pytest.mark.flaw_of("hypercorn")
+async def test_a_connection_is_closed_where_the_client_asks_for_that(server):
+    async with server.client() as client, Connection.to(client) as connection:
+        await connection.post(request("ping"), {"connection": "close"})
+        assert (await connection.response_head()).status == 200
+        await connection.rest()
+
+
+@pytest.mark.flaw_of("hypercorn")
+async def test_who_leaves_as_too_much_is_refused_is_no_error(server):
+    async with server.client() as client:
+        for _ in range(3):
+            async with Connection.to(client) as connection:
+                await connection.send_head("POST", {"content-length": "99999999"})
+                assert (await connection.response_head()).status == 413
+                connection.reset()
+        # What the server has logged is looked at in the end.
+        assert (await client.post(request("ping"))).status_code == 200

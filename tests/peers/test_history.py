@@ -48,3 +48,14 @@ async def test_a_stream_is_gone_with_its_session(server):
         position = await leave_history(client)
         assert (await client.send("DELETE")).status_code == 200
         refused(await client.send("GET", last_event_id=position), 404)
+
+
+@pytest.mark.flaw_of("typescript-sdk", "mcp-go")
+async def test_what_is_kept_of_a_stream_is_bounded(server):
+    async with server.client() as client:
+        before = await client.remote("count_events")
+        async with client.calling("count", n=3000) as events:
+            await events.frame()
+            while "result" not in await events.message():
+                pass
+            assert await client.remote("count_events") - before < 1100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.mcp.helpers import answer, request
 from tests.peers.helpers import first_id, logged, numbers, refused, text
 
 
@@ -48,8 +49,8 @@ async def test_the_session_of_another_principal_does_not_exist(server):
         stolen = {"mcp_session_id": alice.session, "mcp_protocol_version": "2025-11-25"}
         for method in ("GET", "DELETE"):
             refused(await bob.send(method, **stolen), 404)
-        refused(await bob.post({"jsonrpc": "2.0", "id": 1, "method": "ping"}, **stolen), 404)
-        assert "result" in await alice.ask({"jsonrpc": "2.0", "id": 1, "method": "ping"})
+        refused(await bob.post(request("ping"), **stolen), 404)
+        assert "result" in await alice.ask(request("ping"))
 
 
 @pytest.mark.flaw_of("mcp-go")
@@ -109,6 +110,22 @@ async def test_a_listening_stream_is_replayed_too(server):
             position = events.last_id
         async with client.listening(position) as events:
             assert logged([await events.message() for _ in range(2)]) == ["2", "3"]
+
+
+@pytest.mark.flaw_of("typescript-sdk")
+async def test_a_question_to_a_listener_that_was_away_is_asked_when_it_is_back(server):
+    async with server.client() as client:
+        async with client.listening() as events:
+            await client.ask_tool("whisper", texts=["1"])
+            assert logged([await events.message()]) == ["1"]
+        async with client.calling("ask", "caller", name="question") as asking:
+            await client.remote("until", name="question", state="running")
+            async with client.listening(events.last_id) as again:
+                question = await again.message()
+                assert question["method"] == "roots/list"
+                roots = {"roots": [{"uri": "file:///here"}]}
+                assert (await client.post(answer(question["id"], roots))).status_code == 202
+            assert text(await asking.answer()) == "file:///here"
 
 
 @pytest.mark.flaw_of("toolhive")
