@@ -220,6 +220,14 @@ def clients(session: nox.Session) -> None:
 
 
 @nox.session(python=NEWEST)
+def peers(session: nox.Session) -> None:
+    """Test for the flaws of other SDKs; and that the official one's own server fails where it has them."""
+    session.install(".[cli]", *group("peers"))
+    session.run("python", "-m", "pytest", "tests/peers", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/peers", "--peer=sdk", *session.posargs)
+
+
+@nox.session(python=NEWEST)
 def conformance(session: nox.Session) -> None:
     """Run the official conformance suite; ``-- --write`` records it in docs/conformance.rst, ``-- NAME`` runs one."""
     # The suite needs a Node.js of at least 22, which this brings.

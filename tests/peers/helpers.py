@@ -150,7 +150,11 @@ class Client(Peer):
         """Wait for as long as an idle session lives."""
         idler = self.another()
         await idler.initialize()
-        while await self.remote("has_session", session=idler.session):
+        await idler.has_ended()
+
+    async def has_ended(self) -> None:
+        """Wait until the server has ended this client's session."""
+        while await self.remote("has_session", session=self.session):  # noqa: ASYNC110 - another process cannot set an event
             await trio.sleep(0.05)
 
 

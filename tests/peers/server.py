@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import socket
+import sys
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -27,31 +28,40 @@ def user_of(scope: Mapping[str, Any]) -> AuthenticatedUser | None:
     )
 
 
+def say_where(url: str) -> None:
+    """Tell the tests where it serves."""
+    sys.stdout.write(f"{url}\n")
+    sys.stdout.flush()
+
+
 def serve_on_streamscope(stage: Stage, options: argparse.Namespace) -> None:
     from streamscope import open_session_manager
     from streamscope.mcp import principal_of, serve
     from tests.helpers import SlowEventLog
 
     async def main() -> None:
-        limits = {
-            "idle_timeout": options.idle or 1800.0,
-            "max_sessions": options.sessions or 10_000,
-            "max_sessions_per_principal": options.sessions // 2 or math.inf,
-            "max_streams_per_session": options.listeners or 10_000,
-        }
-        log = SlowEventLog(options.slow) if options.slow else None
-        async with open_session_manager(log=log, **limits) as sessions, trio.open_nursery() as nursery:
+        manager = open_session_manager(
+            log=SlowEventLog(options.slow) if options.slow else None,
+            idle_timeout=options.idle or 1800.0,
+            max_sessions=options.sessions or 10_000,
+            max_sessions_per_principal=options.sessions // 2 or math.inf,
+            max_streams_per_session=options.listeners or 10_000,
+        )
+        async with manager as sessions, trio.open_nursery() as nursery:
             stage.sessions = lambda: [str(session.session_id) for session in sessions.list_sessions()]
             stage.kept = lambda: sessions.streams.log.statistics().events
-            start = partial(serve, stage.server, sessions=sessions, port=0, principal=lambda scope: principal_of({"user": user_of(scope)}))
-            print(await nursery.start(start), flush=True)
+            start = partial(serve, stage.server, sessions=sessions, port=0, principal=principal)
+            say_where(await nursery.start(start))
+
+    def principal(scope: Mapping[str, Any]) -> str | None:
+        return principal_of({"user": user_of(scope)})
 
     trio.run(main)
 
 
 def serve_on_sdk(stage: Stage, options: argparse.Namespace) -> None:
     import uvicorn
-    from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
+    from mcp.server.subscriptions import ListenHandler
     from mcp_types import SubscriptionsListenRequestParams
 
     store = MemoryEventStore(options.slow)
@@ -61,11 +71,9 @@ def serve_on_sdk(stage: Stage, options: argparse.Namespace) -> None:
         max_sessions=options.sessions or 10_000,
     )
     if options.listeners:
-        bus = InMemorySubscriptionBus()
-        handler = ListenHandler(bus, max_subscriptions=options.listeners)
-        stage.server._lowlevel_server.add_request_handler(
-            "subscriptions/listen", SubscriptionsListenRequestParams, handler
-        )
+        handler = ListenHandler(stage.bus, max_subscriptions=options.listeners)
+        low_level = stage.server._lowlevel_server
+        low_level.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, handler)
     stage.sessions = lambda: list(stage.server.session_manager._server_instances)
     stage.kept = lambda: store.kept
 
@@ -76,7 +84,7 @@ def serve_on_sdk(stage: Stage, options: argparse.Namespace) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         # Who connects before it has started waits.
-        print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
+        say_where(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp")
         uvicorn.Server(uvicorn.Config(authenticating, http="httptools", log_level="error")).run([listener])
 
 

@@ -14,6 +14,7 @@ import anyio
 import mcp_types as types
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.server.subscriptions import InMemorySubscriptionBus
 
 State = Literal["unknown", "running", "returned", "cancelled"]
 
@@ -23,12 +24,14 @@ class Stage:
 
     Attributes:
         server: The server.
+        bus: Its bus of changes.
         sessions: Returns the ids of the sessions that are open.
         kept: Returns the number of events that are kept.
     """
 
     def __init__(self) -> None:
-        self.server = MCPServer("peers", log_level="ERROR")
+        self.bus = InMemorySubscriptionBus()
+        self.server = MCPServer("peers", log_level="ERROR", subscriptions=self.bus)
         self.sessions: Callable[[], list[str]] = list
         self.kept: Callable[[], int] = int
         self._states: defaultdict[str, State] = defaultdict(lambda: "unknown")
@@ -134,7 +137,7 @@ class Stage:
 
     async def until(self, name: str, state: State) -> str:
         """Wait for the call of that name to be in that state."""
-        while self._states[name] != state:
+        while self._states[name] != state:  # noqa: ASYNC110 - simpler than an event for each state
             await anyio.sleep(0.005)
         return state
 

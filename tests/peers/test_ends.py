@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 
 import pytest
-import trio
 
 from tests.mcp.helpers import envelope, initialize
 from tests.mcp.raw import Connection
@@ -89,8 +88,7 @@ async def test_a_session_that_is_left_behind_ends(tight_server):
             async with client.listening():
                 assert await client.ask_tool("add", a=1, b=2) == "3"
         for client in clients:
-            while await client.remote("has_session", session=client.session):
-                await trio.sleep(0.05)
+            await client.has_ended()
             assert (await client.send("GET")).status_code == 404
 
 
@@ -101,8 +99,7 @@ async def test_a_listener_that_has_crashed_does_not_keep_its_session(tight_serve
             await connection.send_head("GET", {})
             assert (await connection.response_head()).status == 200
             connection.reset()
-        while await client.remote("has_session", session=client.session):
-            await trio.sleep(0.05)
+        await client.has_ended()
 
 
 @pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk", "fastmcp")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import trio
 
 from tests.peers.helpers import Client, first_id, refused, text
 
@@ -37,8 +36,7 @@ async def test_nothing_is_kept_of_sessions_that_were_left_behind(tight_server):
             await client.initialize()
             await leave_history(client)
         for client in clients:
-            while await client.remote("has_session", session=client.session):
-                await trio.sleep(0.05)
+            await client.has_ended()
         assert await clients[0].remote("count_events") <= before
 
 

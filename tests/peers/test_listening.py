@@ -48,7 +48,7 @@ async def test_a_listener_can_come_back_before_it_has_heard_anything(server):
 async def test_a_second_listener_is_no_conflict(server):
     async with server.client() as client, client.listening():
         async with client.stream("GET") as events:
-            # "MUST either return Content-Type: text/event-stream [...] or else return HTTP 405."
+            # What the specification allows: a stream of events, or no such method.
             assert events.response.status_code in {200, 405}
 
 

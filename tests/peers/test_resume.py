@@ -11,7 +11,11 @@ from tests.peers.helpers import Client, first_id, numbers, refused, text
 
 
 async def read_in_bits(client: Client, n: int, pause: float) -> tuple[list[int], int]:
-    """Have n steps counted, with a connection for each message or few; return what came, and how often it was resumed."""
+    """Have n steps counted, and cut the connection after a few messages, again and again.
+
+    Returns:
+        What was reported, and how often the stream was resumed.
+    """
     heard: list[int] = []
     resumes = 0
     opening = client.calling("count", "caller", n=n, pause=pause)
