@@ -78,7 +78,7 @@ def shared(start) -> dict[str, Process]:
     return {
         "plain": start(),
         "tight": start("--idle=0.5", "--sessions=40", "--listeners=8"),
-        "slow": start("--slow=0.005"),
+        "slow": start("--slow=0.005", "--sessions=12"),
     }
 
 
@@ -96,13 +96,13 @@ def server(shared, patience) -> Server:
 
 @pytest.fixture
 def tight_server(shared, patience) -> Server:
-    """A server whose limits are low."""
+    """A server where little is allowed to each client, and idle sessions end soon."""
     return Server(shared["tight"], patience)
 
 
 @pytest.fixture
 def slow_server(shared, patience) -> Server:
-    """A server whose events are kept behind a disk."""
+    """A server whose events are kept behind a disk; it has room for a dozen sessions, which may be idle."""
     return Server(shared["slow"], patience)
 
 

@@ -111,3 +111,21 @@ async def test_one_client_cannot_take_all_sessions(tight_server):
             del alice.headers["mcp-session-id"]
         refused(response, 429, 503)
         assert (await bob.post(initialize())).status_code == 200
+
+
+@pytest.mark.flaw_of("python-sdk", "fastmcp")
+async def test_idle_sessions_make_room_for_newcomers_and_busy_ones_do_not(slow_server):
+    async with slow_server.clients(*[""] * 20) as (first, *others):
+        await first.initialize()
+        async with first.calling("wait", "caller", name="busy") as events:
+            try:
+                for client in others:
+                    response = await client.post(initialize())
+                    assert response.status_code == 200
+                    client.headers["mcp-session-id"] = response.headers["mcp-session-id"]
+                await first.remote("go", name="busy")
+                assert text(await events.answer()) == "busy waited"
+            finally:
+                # For the sake of other tests.
+                for client in (first, *others):
+                    await client.send("DELETE")
