@@ -122,6 +122,37 @@ async def test_it_holds_its_session():
         assert len(served.sessions.list_sessions()) == 1
 
 
+def named(scope):
+    return dict(scope["headers"]).get(b"x-user", b"").decode() or None
+
+
+async def test_one_principal_may_hold_only_so_many():
+    async with served_peer(max_subscriptions=2, principal=named) as (_, alice):
+        alice.headers["x-user"] = "alice"
+        message, headers = envelope("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, "too many")
+        async with listening(alice, toolsListChanged=True):
+            async with listening(alice, toolsListChanged=True):
+                response = await alice.post(message, **headers)
+                assert (response.status_code, response.json()["id"]) == (429, "too many")
+                assert response.headers["retry-after"].isdigit()
+                alice.headers["x-user"] = "bob"
+                async with listening(alice, toolsListChanged=True):
+                    pass
+            alice.headers["x-user"] = "alice"
+            status = 429
+            while status == 429:
+                # The server sees when it sees it that one has been left.
+                async with alice.stream("POST", message, **headers) as events:
+                    status = events.response.status_code
+            assert status == 200
+
+
+async def test_nobody_in_particular_may_hold_more():
+    async with served_peer(max_subscriptions=1, principal=named) as (_, peer):
+        async with listening(peer, toolsListChanged=True), listening(peer, toolsListChanged=True):
+            pass
+
+
 async def test_a_client_must_accept_a_stream():
     async with served_peer(json_response=True) as (_, peer):
         message, headers = envelope("subscriptions/listen", {"notifications": {"toolsListChanged": True}})

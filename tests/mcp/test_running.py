@@ -232,6 +232,7 @@ async def test_an_endpoint_that_stops_ends_its_sessions_before_its_lifespan():
         ("max_body", [0, -1, 1.5]),
         ("max_batch", [0, -1, 1.5]),
         ("max_listeners", [0, -1, 1.5]),
+        ("max_subscriptions", [0, -1, 1.5]),
         ("idle_timeout", [0, -1, math.nan]),
         ("max_sessions", [0, -1, 1.5]),
     ],
@@ -256,7 +257,8 @@ async def test_limits_belong_to_the_session_manager():
 def test_the_defaults_are_part_of_the_interface():
     options = Options()
     assert (options.sse_delay, options.ping_interval, options.retry) == (0.1, 15, 1)
-    assert (options.max_body, options.max_batch, options.max_listeners) == (4 * 2**20, 100, 16)
+    assert (options.max_body, options.max_batch) == (4 * 2**20, 100)
+    assert (options.max_listeners, options.max_subscriptions) == (16, 128)
     assert (options.body_timeout, options.initialize_timeout, options.listen_grace) == (30, 60, 300)
     assert (options.json_response, options.stateless) == (False, False)
     assert options.hosts.hosts is None

@@ -45,12 +45,18 @@ def serve_on_streamscope(stage: Stage, options: argparse.Namespace) -> None:
             idle_timeout=options.idle or 1800.0,
             max_sessions=options.sessions or 10_000,
             max_sessions_per_principal=options.sessions // 2 or math.inf,
-            max_streams_per_session=options.listeners or 10_000,
         )
         async with manager as sessions, trio.open_nursery() as nursery:
             stage.sessions = lambda: [str(session.session_id) for session in sessions.list_sessions()]
             stage.kept = lambda: sessions.streams.log.statistics().events
-            start = partial(serve, stage.server, sessions=sessions, port=0, principal=principal)
+            start = partial(
+                serve,
+                stage.server,
+                sessions=sessions,
+                port=0,
+                principal=principal,
+                max_subscriptions=options.listeners or 128,
+            )
             say_where(await nursery.start(start))
 
     def principal(scope: Mapping[str, Any]) -> str | None:
@@ -94,7 +100,9 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=0, help="seconds after which an idle session ends")
     parser.add_argument("--slow", type=float, default=0, help="seconds that the event log takes")
     parser.add_argument("--sessions", type=int, default=0, help="sessions in all; of one principal, half of that")
-    parser.add_argument("--listeners", type=int, default=0, help="streams of subscriptions/listen that there may be")
+    parser.add_argument(
+        "--listeners", type=int, default=0, help="streams of subscriptions/listen in all, or of one principal"
+    )
     options = parser.parse_args()
     serve = serve_on_streamscope if options.peer == "streamscope" else serve_on_sdk
     serve(Stage(), options)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, final
 
@@ -23,13 +25,14 @@ from .._session import Session
 from .._window import Event
 from . import _seam
 from ._house import Guest, House
-from ._jsonrpc import Answer, Message, Notification, Request
+from ._jsonrpc import INTERNAL_ERROR, Answer, Message, Notification, Request
 from ._options import Options
 from ._reply import Reply
 from ._response import Response, Scope
 from ._seam import Exchange
 from ._wire import (
     LAST_EVENT_ID,
+    RETRY_AFTER,
     SESSION_HEADER,
     VERSION_HEADER,
     Headers,
@@ -54,6 +57,7 @@ class Handlers:
     def __init__(self, house: House, options: Options) -> None:
         self._house = house
         self._options = options
+        self._subscriptions: Counter[str | None] = Counter()
 
     @property
     def stopping(self) -> bool:
@@ -203,9 +207,29 @@ class Handlers:
             # The answer to this one is the stream.
             check_accepts_events(headers)
             exchange.silent = False
-            await self._single(exchange, route, response, kind="listen", delay=delay, statuses=True)
+            with self._subscription(message, self._options.principal(http.scope)):
+                await self._single(exchange, route, response, kind="listen", delay=delay, statuses=True)
         else:
             await self._single(exchange, route, response, kind="post", delay=delay, statuses=True)
+
+    @contextmanager
+    def _subscription(self, message: Request, principal: str | None) -> Generator[None]:
+        """Count a subscription: the SDK's handler bounds those of all clients, so one could take them all."""
+        if principal is not None and self._subscriptions[principal] >= self._options.max_subscriptions:
+            raise RefusedError(
+                429,
+                f"Too many subscriptions: a client may hold {self._options.max_subscriptions}",
+                code=INTERNAL_ERROR,
+                headers=RETRY_AFTER,
+                request_id=message.id,
+            )
+        self._subscriptions[principal] += 1
+        try:
+            yield
+        finally:
+            self._subscriptions[principal] -= 1
+            if not self._subscriptions[principal]:
+                del self._subscriptions[principal]
 
     async def _post_stateless(
         self, message: Message | list[Message], http: HTTPRequest, version: str | None, response: Response

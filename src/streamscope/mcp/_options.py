@@ -31,6 +31,7 @@ class EndpointOptions(LimitOptions, total=False):
     abandon_after: float
     listen_grace: float
     max_listeners: int
+    max_subscriptions: int
     hosts: HostPolicy
     principal: PrincipalOf
 
@@ -99,6 +100,10 @@ class Options:
 
     max_listeners: int = attrs.field(default=16, validator=_count)
     """GET streams that one session may hold. One more ends the oldest, as ``superseded``."""
+
+    max_subscriptions: int = attrs.field(default=128, validator=_count)
+    """``subscriptions/listen`` streams that one principal may hold. One more: 429. Those of nobody are not counted.
+    The SDK's handler has a bound of its own, by default 1,024, for all clients together."""
 
     hosts: HostPolicy = attrs.field(factory=HostPolicy)
     """Which ``Host`` and ``Origin`` headers are let in; by default any."""
