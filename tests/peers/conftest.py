@@ -32,6 +32,11 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "flaw_of(*peers): the SDKs that have the flaw that the test guards against")
 
 
+def peer(config: pytest.Config) -> str:
+    """Whom to test. Where more than this directory is run, the option is not known."""
+    return config.getoption("peer", "streamscope")
+
+
 def flawed(item: pytest.Item) -> set[str]:
     return {name for marker in item.iter_markers("flaw_of") for name in marker.args}
 
@@ -44,7 +49,7 @@ def pytest_collection_modifyitems(config, items):
         assert names, f"{item.nodeid} does not say whose flaw it guards against"
         assert names <= PEERS, names - PEERS
         item.add_marker(LEFT_BEHIND)
-        if config.getoption("peer") == "sdk" and SDK in names:
+        if peer(config) == "sdk" and SDK in names:
             # In the group of the nursery in which pytest-trio runs tests. Anything else is an error of ours.
             raises = pytest.RaisesGroup(AssertionError)
             item.add_marker(pytest.mark.xfail(reason="a flaw of the SDK", raises=raises, strict=True))
@@ -53,23 +58,23 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session")
 def start(request, tmp_path_factory) -> Iterator[Callable[..., Process]]:
     """Start a server process. All of them are stopped in the end, and none may have logged an error."""
-    peer = request.config.getoption("peer", "streamscope")
+    target = peer(request.config)
     logs = tmp_path_factory.mktemp("peers")
     processes: list[Process] = []
 
     def start(*arguments: str) -> Process:
-        process = Process.start(logs / f"{len(processes)}.log", peer, *arguments)
+        process = Process.start(logs / f"{len(processes)}.log", target, *arguments)
         processes.append(process)
         return process
 
     yield start
     for process in processes:
-        process.popen.terminate()
-    for process in processes:
-        process.stop()
-    if peer != "sdk":
+        process.terminate()
+    finished = [process.finish(1 if target == "sdk" else 20) for process in processes]
+    if target != "sdk":
         said = "".join(process.log.read_text() for process in processes)
         assert not re.search("WARNING|ERROR|CRITICAL|Traceback", said), said
+        assert all(finished)
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +90,7 @@ def shared(start) -> dict[str, Process]:
 @pytest.fixture
 def patience(request) -> float:
     """Seconds that a test may take: less where it is expected to fail, which is often by hanging."""
-    return 4.0 if request.config.getoption("peer", "streamscope") == "sdk" and SDK in flawed(request.node) else 20.0
+    return 4.0 if peer(request.config) == "sdk" and SDK in flawed(request.node) else 20.0
 
 
 @pytest.fixture

@@ -42,16 +42,19 @@ class Process:
             assert self._url, self.log.read_text()
         return self._url
 
-    def stop(self) -> None:
-        """End it, if need be by force."""
+    def terminate(self) -> None:
+        """Ask it to stop, as an operator does."""
         self.popen.terminate()
+
+    def finish(self, patience: float) -> bool:
+        """Wait until it has stopped, and tell whether it did so by itself."""
         try:
-            self.popen.wait(2)
+            self.popen.wait(patience)
         except subprocess.TimeoutExpired:
             self.popen.kill()
-            self.popen.wait()
         assert self.popen.stdout is not None
         self.popen.stdout.close()
+        return self.popen.wait() == 0
 
 
 class Server:
@@ -66,10 +69,6 @@ class Server:
         self.process = process
         self.url = process.url
         self.patience = patience
-
-    def terminate(self) -> None:
-        """Ask it to stop, as an operator does."""
-        self.process.popen.terminate()
 
     async def has_stopped(self) -> int:
         """Wait until it has, and return its exit status."""
