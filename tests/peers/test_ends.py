@@ -11,7 +11,7 @@ from tests.mcp.raw import Connection
 from tests.peers.helpers import first_id, numbers, refused, text
 
 
-@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk")
+@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk", "fastmcp")
 async def test_a_request_whose_session_is_deleted_is_answered(server):
     async with server.client() as client:
         async with client.calling("wait", "caller", name="deleted") as events:
@@ -49,7 +49,7 @@ async def test_a_listener_ends_with_its_session(server):
             assert await events.rest() == []
 
 
-@pytest.mark.flaw_of("python-sdk")
+@pytest.mark.flaw_of("python-sdk", "rust-sdk", "go-sdk", "fastmcp")
 async def test_a_tool_that_outlives_its_connection_is_not_idle(tight_server):
     async with tight_server.client() as client:
         async with client.calling("wait", "caller", name="outlives") as events:
@@ -62,7 +62,7 @@ async def test_a_tool_that_outlives_its_connection_is_not_idle(tight_server):
             assert (message["id"], text(message)) == ("caller", "outlives waited")
 
 
-@pytest.mark.flaw_of("rust-sdk")
+@pytest.mark.flaw_of("rust-sdk", "mcp-go")
 async def test_a_tool_that_is_long_silent_is_not_idle(tight_server):
     async with tight_server.client() as client:
         async with client.calling("wait", "caller", name="silent") as events:

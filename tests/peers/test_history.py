@@ -15,7 +15,7 @@ async def leave_history(client: Client) -> str:
     return position
 
 
-@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk")
+@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "fastmcp")
 async def test_nothing_is_kept_of_sessions_that_were_deleted(server):
     async with server.clients(*[""] * 10) as clients:
         before = await clients[0].remote("count_events")
@@ -26,7 +26,7 @@ async def test_nothing_is_kept_of_sessions_that_were_deleted(server):
         assert await clients[0].remote("count_events") <= before
 
 
-@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk")
+@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "fastmcp")
 async def test_nothing_is_kept_of_sessions_that_were_left_behind(tight_server):
     async with tight_server.clients(*[""] * 10) as clients:
         # What other tests have left.

@@ -34,7 +34,7 @@ async def updated(events: Events) -> str:
     return uri
 
 
-@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk")
+@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk", "fastmcp")
 async def test_a_listener_can_come_back_before_it_has_heard_anything(server):
     async with server.client() as client:
         async with client.listening() as events:
@@ -44,7 +44,7 @@ async def test_a_listener_can_come_back_before_it_has_heard_anything(server):
             assert logged([await events.message()]) == ["missed"]
 
 
-@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "go-sdk", "kotlin-sdk")
+@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "go-sdk", "fastmcp", "kotlin-sdk")
 async def test_a_second_listener_is_no_conflict(server):
     async with server.client() as client, client.listening():
         async with client.stream("GET") as events:
@@ -77,7 +77,7 @@ async def test_two_subscriptions_of_one_client_do_not_mix(server):
             assert [await updated(one), await updated(one)] == ["res://one", "res://one"]
 
 
-@pytest.mark.flaw_of("python-sdk", "typescript-sdk")
+@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "fastmcp")
 async def test_one_client_cannot_take_all_subscriptions(tight_server):
     async with tight_server.clients("carol", "dave") as (carol, dave), AsyncExitStack() as stack:
         granted = []

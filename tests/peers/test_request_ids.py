@@ -26,7 +26,7 @@ async def answers(client: Client, ids: list[object], prefix: str) -> list[tuple[
     return await begin(list(zip(ids, names, strict=True)), [])
 
 
-@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk")
+@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "fastmcp")
 async def test_an_id_that_is_used_twice_at_once_gets_two_answers(server):
     async with server.client() as client:
         assert await answers(client, [1, 1], "twice") == [(1, "twice-0 waited"), (1, "twice-1 waited")]

@@ -8,7 +8,7 @@ from tests.peers.helpers import Server
 from tests.peers.test_listening import acknowledged, subscribing
 
 
-@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "go-sdk")
+@pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk", "fastmcp")
 async def test_a_request_is_answered_when_the_server_stops(own_server: Server):
     async with own_server.client() as client:
         async with client.calling("wait", "caller", name="stopped") as events:
@@ -20,7 +20,7 @@ async def test_a_request_is_answered_when_the_server_stops(own_server: Server):
         await own_server.has_stopped()
 
 
-@pytest.mark.flaw_of("python-sdk")
+@pytest.mark.flaw_of("python-sdk", "fastmcp")
 async def test_a_subscription_gets_its_result_when_the_server_stops(own_server: Server):
     async with own_server.clients("") as (client,):
         async with subscribing(client, "res://x", "caller") as events:

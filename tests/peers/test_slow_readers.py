@@ -25,7 +25,7 @@ async def stalled(client: Client, name: str, n: int = 400) -> AsyncIterator[None
         yield
 
 
-@pytest.mark.flaw_of("python-sdk", "rust-sdk")
+@pytest.mark.flaw_of("python-sdk", "rust-sdk", "fastmcp")
 async def test_a_reader_that_stalls_holds_up_no_other_request_of_its_session(server):
     async with server.client() as client, stalled(client, "stall-1"):
         assert await client.ask_tool("add", a=1, b=2) == "3"
