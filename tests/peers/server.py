@@ -43,6 +43,7 @@ def serve_on_streamscope(stage: Stage, options: argparse.Namespace) -> None:
         manager = open_session_manager(
             log=SlowEventLog(options.slow) if options.slow else None,
             idle_timeout=options.idle or 1800.0,
+            lost_after=options.idle or 300.0,
             max_sessions=options.sessions or 10_000,
             max_sessions_per_principal=options.sessions // 2 or math.inf,
         )
@@ -97,7 +98,12 @@ def serve_on_sdk(stage: Stage, options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("peer", choices=["streamscope", "sdk"])
-    parser.add_argument("--idle", type=float, default=0, help="seconds after which an idle session ends")
+    parser.add_argument(
+        "--idle",
+        type=float,
+        default=0,
+        help="seconds after which a session ends that is idle, or whose client was cut off",
+    )
     parser.add_argument("--slow", type=float, default=0, help="seconds that the event log takes")
     parser.add_argument("--sessions", type=int, default=0, help="sessions in all; of one principal, half of that")
     parser.add_argument(
