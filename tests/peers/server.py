@@ -43,7 +43,6 @@ def serve_on_streamscope(stage: Stage, options: argparse.Namespace) -> None:
         manager = open_session_manager(
             log=SlowEventLog(options.slow) if options.slow else None,
             idle_timeout=options.idle or 1800.0,
-            lost_after=options.idle or 300.0,
             max_sessions=options.sessions or 10_000,
             max_sessions_per_principal=options.sessions // 2 or math.inf,
         )
