@@ -1,0 +1,232 @@
+"""One request and its response, as an application sees them: ``receive()`` and ``send()``."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any, Final, TypeAlias, final
+
+import trio
+
+from ._channel import Channel
+from ._errors import ClientDisconnectedError, RefusedError
+from ._head import Request
+from ._limits import READ_SIZE
+from ._response import CONTINUE, Response
+
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+logger: Final = logging.getLogger("streamscope.http")
+
+
+@final
+class Exchange:
+    """Runs an application for one request, in the connection's task.
+
+    Nothing is read from the client but by ``receive()``: first the body, and then, for whoever waits for
+    ``http.disconnect``, what the client sends ahead.
+
+    Args:
+        channel: The way to the client.
+        request: The request.
+        may_keep_alive: Tells whether the connection may be used again, when the response begins.
+    """
+
+    __slots__ = (
+        "_body_given",
+        "_channel",
+        "_continue",
+        "_lost",
+        "_may_keep_alive",
+        "_over",
+        "_received",
+        "_response",
+        "_waited",
+        "_waits",
+    )
+
+    def __init__(self, channel: Channel, request: Request, may_keep_alive: Callable[[], bool]) -> None:
+        self._channel = channel
+        self._may_keep_alive = may_keep_alive
+        self._response = Response(request.method, request.http_version, keep_alive=request.keep_alive)
+        self._continue = request.expects_continue and not channel.parser.body_complete
+        self._body_given = False
+        # Nothing is received any more, because the response is complete, or because nobody wants it.
+        self._over = False
+        # Nothing can be sent any more.
+        self._lost = False
+        self._received = 0
+        self._waited = 0.0
+        self._waits: set[trio.CancelScope] = set()
+
+    async def run(self, app: Application, scope: Scope) -> bool:
+        """Run the application; return whether the connection can be used for another request.
+
+        Raises:
+            BrokenResourceError: The client is not there any more.
+        """
+        try:
+            await app(scope, self.receive, self.send)
+        except Exception as error:
+            if _is_disconnect(error):
+                logger.debug("The client went away before it had its answer")
+            else:
+                logger.exception("The application failed")
+        finally:
+            self._end()
+        if self._lost:
+            return False
+        response, transport = self._response, self._channel.transport
+        if not response.begun:
+            await transport.send(response.whole(500, "Internal Server Error"))
+        elif not response.complete:
+            logger.error("The application left its response incomplete")
+            transport.abort()
+        await transport.flush()
+        return response.keep_alive and (self._channel.parser.body_complete or await self._drain())
+
+    def _end(self) -> None:
+        self._over = True
+        for scope in self._waits:
+            scope.cancel(reason="the response is complete")
+
+    # -- receive() ------------------------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """Return the next ``http.request``, or ``http.disconnect`` if there can be no other.
+
+        That is so once the client has gone away, and once the response is complete.
+        """
+        if not self._body_given and not self._over:
+            try:
+                body = await self._next_body()
+            except ClientDisconnectedError:
+                body = None
+            except RefusedError as refused:
+                await self._refuse(refused)
+                body = None
+            if body is not None:
+                return {"type": "http.request", "body": body, "more_body": not self._body_given}
+        while not self._over and not self._channel.ended:
+            # What is sent ahead is bounded. Beyond that, nobody sees that the client goes away.
+            full = self._channel.parser.buffered >= READ_SIZE
+            await self._wait(trio.sleep_forever if full else self._channel.read)
+        # For whoever asks again and again.
+        await trio.lowlevel.checkpoint()
+        return {"type": "http.disconnect"}
+
+    async def _next_body(self) -> bytes | None:
+        """Return what comes next of the body, or ``None`` if nothing will."""
+        channel, limits = self._channel, self._channel.limits
+        while not (body := channel.parser.take_body()) and not channel.parser.body_complete:
+            if self._continue and not self._response.begun:
+                await self._write(CONTINUE)
+            self._continue = False
+            since = trio.current_time()
+            left = limits.body_timeout + self._received / limits.min_body_rate - self._waited
+            in_time = await self._wait(channel.read, max(left, 0.0))
+            if self._over or channel.ended:
+                return None
+            if not in_time:
+                raise RefusedError(408, "The request's body did not arrive in time")
+            self._waited += trio.current_time() - since
+        self._received += len(body)
+        self._body_given = channel.parser.body_complete
+        return body
+
+    async def _wait(self, async_fn: Callable[[], Awaitable[object]], seconds: float = math.inf) -> bool:
+        """Wait for something, until the response is complete; return whether it has come."""
+        scope = trio.CancelScope(relative_deadline=seconds)
+        self._waits.add(scope)
+        try:
+            with scope:
+                await async_fn()
+        finally:
+            self._waits.discard(scope)
+        return not scope.cancelled_caught
+
+    async def _refuse(self, refused: RefusedError) -> None:
+        """Answer in the application's place, where it has not begun to."""
+        if self._response.begun:
+            self._channel.transport.abort()
+        else:
+            with suppress(ClientDisconnectedError):
+                await self._write(self._response.whole(refused.status, str(refused)))
+        self._lose()
+
+    async def _drain(self) -> bool:
+        """Read what is left of the body, for the request behind it; return whether it was little enough."""
+        channel = self._channel
+        left = READ_SIZE
+        with suppress(RefusedError), trio.move_on_after(channel.limits.body_timeout):
+            while left > 0 and not self._continue:
+                left -= len(channel.parser.take_body())
+                if channel.parser.body_complete:
+                    return True
+                if not await channel.read():
+                    return False
+        return False
+
+    # -- send() ---------------------------------------------------------------------------------------
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response.
+
+        The last part is sent without a checkpoint, unless the client is slow to read. So an application
+        that is cancelled can answer nevertheless.
+
+        Raises:
+            ClientDisconnectedError: The client is not there any more.
+            RuntimeError: The application does not keep to the order of messages, or to its Content-Length.
+            ValueError: The response cannot be written.
+        """
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._response.start(message)
+        elif kind == "http.response.body":
+            await self._send_body(message)
+        else:
+            raise RuntimeError(f"This server knows no message of the type {kind!r}")
+
+    async def _send_body(self, message: Message) -> None:
+        response = self._response
+        if message.get("more_body"):
+            # An application that sends without end gives way to others.
+            await trio.lowlevel.checkpoint()
+        if self._lost:
+            raise ClientDisconnectedError("The client has gone away")
+        if not response.begun and (self._continue or not self._may_keep_alive()):
+            # Nobody knows whether a body will follow that was never asked for (RFC 9110, section 10.1.1).
+            response.keep_alive = False
+        data = response.body(message)
+        try:
+            await self._write(data)
+        finally:
+            if response.complete:
+                self._end()
+
+    async def _write(self, data: bytes) -> None:
+        try:
+            await self._channel.transport.send(data)
+        except trio.BrokenResourceError as error:
+            self._lose()
+            raise ClientDisconnectedError("The client has gone away") from error
+
+    def _lose(self) -> None:
+        self._lost = True
+        self._end()
+
+
+def _is_disconnect(error: BaseException | None) -> bool:
+    """Tell whether an application failed only because its client was not there any more."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_disconnect, error.exceptions))
+    while error is not None and not isinstance(error, ClientDisconnectedError):
+        error = error.__cause__ or error.__context__
+    return error is not None

@@ -1,0 +1,134 @@
+"""Serving an application on listeners, from its start to an orderly stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeVar, final
+
+import trio
+
+from ._connection import Connection, Service
+from ._errors import LifespanError
+from ._exchange import Application
+from ._lifespan import Lifespan
+from ._limits import HTTPLimits
+from ._response import Response
+from ._transport import LINGER, open_transport
+
+ListenerT = TypeVar("ListenerT", bound=trio.abc.Listener[Any])
+
+
+async def serve(
+    app: Application,
+    listeners: Sequence[ListenerT],
+    *,
+    limits: HTTPLimits | None = None,
+    root_path: str = "",
+    stop: trio.Event | None = None,
+    grace: float = 5.0,
+    task_status: trio.TaskStatus[list[ListenerT]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve an ASGI application over HTTP/1.1, until it is told to stop or is cancelled.
+
+    Each connection is a task, and the application runs in that task, one request after the other.
+
+    An orderly stop closes the listeners and the connections that are without a request. Requests under
+    way have ``grace`` seconds to be answered, with ``Connection: close``; then they are cancelled. The
+    application's lifespan ends after the last of them. To cancel this function stops all of it at once.
+
+    Args:
+        app: The application, in the single-callable style of ASGI 3. If it raises an exception for the scope
+            ``lifespan``, it is served without one.
+        listeners: What to listen on, such as `trio.open_tcp_listeners` and `trio.open_ssl_over_tcp_listeners`
+            return. They are closed in the end.
+        limits: How many, how large, how long.
+        root_path: The prefix of all paths that a proxy has taken away.
+        stop: Set it to stop.
+        grace: Seconds that an orderly stop may take.
+        task_status: For ``nursery.start(serve, ...)``: started with the listeners, once requests are accepted.
+
+    Raises:
+        LifespanError: The application says that it cannot start, or that it could not end in order.
+        ExceptionGroup: A listener failed, or the application's lifespan did while it was served.
+    """
+    lifespan = Lifespan(app)
+    service = Service(app=app, limits=limits or HTTPLimits(), root_path=root_path, state=lifespan.state)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(lifespan.run)
+            if lifespan.failure is None:
+                server = _Server(service)
+                await server.serve(listeners, trio.Event() if stop is None else stop, grace, task_status)
+            lifespan.stop()
+    finally:
+        for listener in listeners:
+            await trio.aclose_forcefully(listener)  # noqa: ASYNC102 - does not wait
+    if lifespan.failure is not None:
+        raise LifespanError(lifespan.failure)
+
+
+@final
+class _Server:
+    """Accepts connections, and knows those that are open."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._connections: set[Connection] = set()
+        self._stopping = False
+
+    async def serve(
+        self,
+        listeners: Sequence[ListenerT],
+        stop: trio.Event,
+        grace: float,
+        task_status: trio.TaskStatus[list[ListenerT]],
+    ) -> None:
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                accept = partial(trio.serve_listeners, self._serve_one, listeners, handler_nursery=connections)
+                task_status.started(await accepting.start(accept))
+                accepting.start_soon(self._close_idle)
+                await stop.wait()
+                accepting.cancel_scope.cancel(reason="the server is stopping")
+            self._stopping = True
+            for connection in self._connections:
+                connection.stop()
+            connections.cancel_scope.deadline = trio.current_time() + grace
+
+    async def _close_idle(self) -> None:
+        """Close the connections that have been without a request for too long, a tenth late at most.
+
+        One task does that for all. A deadline for each, moved with each request, costs as much as all the
+        rest of a small one.
+        """
+        timeout = self._service.limits.idle_timeout
+        while True:
+            await trio.sleep(timeout / 10)
+            for connection in self._connections:
+                connection.close_if_idle(trio.current_time() - timeout)
+
+    async def _serve_one(self, stream: trio.abc.Stream) -> None:
+        if len(self._connections) >= self._service.limits.max_connections:
+            await self._turn_away(stream)
+            return
+        connection = Connection(stream, self._service)
+        self._connections.add(connection)
+        try:
+            if self._stopping:
+                # It was accepted at the last moment.
+                connection.stop()
+            await connection.serve()
+        finally:
+            self._connections.discard(connection)
+
+    async def _turn_away(self, stream: trio.abc.Stream) -> None:
+        transport = open_transport(stream, LINGER)
+        answer = Response("GET", "1.1", keep_alive=False).whole(503, "This server has too many connections")
+        try:
+            with trio.move_on_after(LINGER):
+                await transport.send(answer)
+        except trio.BrokenResourceError:
+            transport.abort()
+        finally:
+            await transport.close(linger=True)  # noqa: ASYNC102 - closes at once where it is cancelled
