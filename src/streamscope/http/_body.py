@@ -9,8 +9,9 @@ from ._errors import RefusedError
 from ._head import check_trailers
 from ._limits import HTTPLimits
 
-# RFC 9112, section 7.1.1: extensions that nobody here knows are to be ignored.
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
+# RFC 9112, section 7.1.1: extensions that nobody here knows are to be ignored. White space before them, which
+# is not to be sent, is refused: others do not agree on what it is.
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
 _MAX_CHUNK_LINE: Final = 256
 
 

@@ -93,7 +93,7 @@ def check_unfinished(data: bytes, start: int, limits: HTTPLimits) -> None:
     if len(data) > limits.max_head:
         raise RefusedError(431, f"The request's head has more than {limits.max_head:g} bytes")
     if len(data) > limits.max_target and b"\r\n" not in data:
-        _, _, target = data.partition(b" ")
+        target = data.partition(b" ")[2].partition(b" ")[0]
         if len(target) > limits.max_target:
             raise _target_too_long(limits)
 
