@@ -41,7 +41,7 @@ BOUND = 2.0
 # -- The servers, each in a process of its own ------------------------------------------------------
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+async def app(scope: Any, _: Any, send: Any) -> None:
     """Answer: the CPU time so far, or always the same."""
     if scope["type"] != "http":
         raise RuntimeError("no lifespan")
@@ -75,16 +75,19 @@ class Floor:
         self._answer = head + b"\r\n" + BODY
 
     def on_url(self, url: bytes) -> None:
+        """Keep it."""
         self._url = url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        pass
+        """Let httptools find the header fields."""
 
     def on_message_complete(self) -> None:
+        """Answer."""
         report = b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n%020.9f"
         self._out.append(report % time.process_time() if self._url == b"/cpu" else self._answer)
 
     async def run(self) -> None:
+        """Serve the connection."""
         parser = httptools.HttpRequestParser(self)
         # The load ends with requests that it does not wait for.
         with self._sock, suppress(ConnectionError):
@@ -158,7 +161,7 @@ def load(port: int, connections: int, requests: int) -> None:
             key.fileobj.close()  # type: ignore[union-attr]  # sockets were registered
 
 
-async def measure(port: int, connections: int, requests: int) -> float:
+async def measure(port: int, connections: int, requests: int) -> float:  # noqa: ASYNC124 - others measure Trio
     """Return a server's CPU time for one request."""
     before = cpu_time(port)
     load(port, connections, requests)
@@ -174,10 +177,8 @@ async def main() -> None:
         for connections in CONNECTIONS:
             subjects = {name: partial(measure, port, connections, requests) for name, port in ports.items()}
             result = await take_turns(f"{connections} connections", subjects, rounds)
-            rows = [
-                [name, f"{result.median(name) * 1e6:.1f}", f"{result.ratio(name, FLOOR):.2f}"] for name in subjects
-            ]
-            print_table(f"CPU per request, {connections} connections", ["", "µs", "× floor"], rows)
+            rows = [[name, f"{result.median(name) * 1e6:.1f}", f"{result.ratio(name, FLOOR):.2f}"] for name in subjects]
+            print_table(f"CPU per request, {connections} connections", ["", "µs", "x floor"], rows)
             if connections > 1:
                 kept = judge(f"at most {BOUND:g} times the floor", result.ratio(OURS, FLOOR) <= BOUND) and kept
     sys.exit(not kept)

@@ -47,7 +47,8 @@ async def read_body(receive: Receive) -> bytes:
     data, more = b"", True
     while more:
         message = await receive()
-        assert message["type"] == "http.request", message
+        if message["type"] == "http.disconnect":
+            break
         data += message["body"]
         more = message["more_body"]
     return data
@@ -89,7 +90,9 @@ class Client:
         await self.send(b"GET " + path + b" HTTP/" + version + b"\r\n" + HOST + headers + b"\r\n")
 
     async def post(self, data: bytes, headers: bytes = b"") -> None:
-        await self.send(b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n" % len(data) + headers + b"\r\n" + data)
+        await self.send(
+            b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n" % len(data) + headers + b"\r\n" + data
+        )
 
     async def _more(self) -> bool:
         data = await self.stream.receive_some()

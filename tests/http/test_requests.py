@@ -41,7 +41,8 @@ async def test_the_scope_is_complete():
 
     async with serving(app, root_path="/api") as served, served.client() as client:
         await client.send(
-            b"GET /a%20b/%C3%A4?x=%20 HTTP/1.1\r\nHost: a:80\r\nX-Empty:\r\nX-Space: \t a  b \t \r\nx-a: 1\r\nX-A: \xff\r\n\r\n"
+            b"GET /a%20b/%C3%A4?x=%20 HTTP/1.1\r\nHost: a:80\r\n"
+            b"X-Empty:\r\nX-Space: \t a  b \t \r\nx-a: 1\r\nX-A: \xff\r\n\r\n"
         )
         await client.answer()
         assert isinstance(client.stream, trio.SocketStream)
@@ -57,7 +58,13 @@ async def test_the_scope_is_complete():
             "raw_path": b"/api/a%20b/%C3%A4",
             "query_string": b"x=%20",
             "root_path": "/api",
-            "headers": [(b"host", b"a:80"), (b"x-empty", b""), (b"x-space", b"a  b"), (b"x-a", b"1"), (b"x-a", b"\xff")],
+            "headers": [
+                (b"host", b"a:80"),
+                (b"x-empty", b""),
+                (b"x-space", b"a  b"),
+                (b"x-a", b"1"),
+                (b"x-a", b"\xff"),
+            ],
             "client": here,
             "server": there,
             "state": {},
@@ -104,7 +111,8 @@ async def test_a_pipelined_request_behind_a_body():
 
 async def test_a_request_that_comes_byte_by_byte():
     async with talking(echo) as client:
-        for byte in b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nab\r\n1\r\nc\r\n0\r\nx: y\r\n\r\n":
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for byte in head + b"2;a=b\r\nab\r\n1\r\nc\r\n0\r\nx: y\r\n\r\n":
             await client.send(bytes([byte]))
         assert (await client.answer()).body == b"abc"
 
@@ -127,12 +135,17 @@ async def test_a_large_body_is_given_as_it_comes_and_not_read_ahead():
 
     async with talking(app) as client:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(client.post, bytes(size))
+            sent = trio.Event()
+
+            @nursery.start_soon
+            async def post():
+                await client.post(bytes(size))
+                sent.set()
+
             # The kernel's buffers take some of it, and the server takes no more.
-            with trio.move_on_after(0.1) as waiting:
-                while nursery.child_tasks:
-                    await trio.sleep(0.01)
-            assert waiting.cancelled_caught
+            with trio.move_on_after(0.1):
+                await sent.wait()
+            assert not sent.is_set()
             go_on.set()
         await client.answer()
     assert sum(pieces) == size
@@ -399,7 +412,10 @@ async def test_forms_of_targets(line, path, query, host):
 
 
 async def test_several_listeners():
-    listeners = [*await trio.open_tcp_listeners(0, host="127.0.0.1"), *await trio.open_tcp_listeners(0, host="127.0.0.1")]
+    listeners = [
+        *await trio.open_tcp_listeners(0, host="127.0.0.1"),
+        *await trio.open_tcp_listeners(0, host="127.0.0.1"),
+    ]
     async with serving(hello, listeners) as served:
         assert len(served.listeners) == 2
         for listener in served.listeners:

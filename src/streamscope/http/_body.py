@@ -6,7 +6,7 @@ import re
 from typing import Final, Protocol, final
 
 from ._errors import RefusedError
-from ._head import check_trailers
+from ._head import check_lines, check_trailers
 from ._limits import HTTPLimits
 
 # RFC 9112, section 7.1.1: extensions that nobody here knows are to be ignored. White space before them, which
@@ -51,11 +51,12 @@ class AnnouncedBody:
 class ChunkedBody:
     """A body in chunks, each with its length before it."""
 
-    __slots__ = ("_in_chunk", "_left", "_limits", "_read", "_trailing", "complete")
+    __slots__ = ("_checked", "_in_chunk", "_left", "_limits", "_read", "_trailing", "complete")
 
     def __init__(self, limits: HTTPLimits) -> None:
         self._limits = limits
         self._read = 0
+        self._checked = 0
         self._left = 0
         self._in_chunk = False
         self._trailing = False
@@ -112,7 +113,9 @@ class ChunkedBody:
         # There may be none but the empty line.
         end = at if data.startswith(b"\r\n", at) else data.find(b"\r\n\r\n", at) + 2
         if end < 2 and end != at:
-            if len(data) - at > self._limits.max_head:
+            check_lines(data, at + self._checked)
+            self._checked = len(data) - at
+            if self._checked > self._limits.max_head:
                 raise RefusedError(431, f"The trailer fields have more than {self._limits.max_head:g} bytes")
             return at
         end += 2

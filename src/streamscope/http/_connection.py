@@ -17,7 +17,6 @@ from ._limits import HTTPLimits
 from ._response import Response
 from ._transport import find_addresses, open_transport
 
-
 # Compares as later than, and as earlier than, no time at all.
 _BUSY: Final = math.nan
 
@@ -45,10 +44,9 @@ class Connection:
     def __init__(self, stream: trio.abc.Stream, service: Service) -> None:
         self._service = service
         self._addresses = find_addresses(stream)
+        transport = open_transport(stream, service.limits.write_timeout)
         self._scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
-        self._channel = Channel(
-            open_transport(stream, service.limits.write_timeout), self._scheme, service.limits
-        )
+        self._channel = Channel(transport, self._scheme, service.limits)
         # Cancelled only while there is no request.
         self._scope = trio.CancelScope()
         self._idle_since = trio.current_time()
@@ -119,7 +117,7 @@ class Connection:
 
     async def _rest_of_head(self) -> Request | None:
         limit = self._service.limits.head_timeout
-        with trio.move_on_after(limit):
+        with trio.move_on_after(limit):  # noqa: ASYNC912 - the first turn waits
             request = None
             while request is None and await self._channel.read():
                 request = self._channel.parser.next_request()

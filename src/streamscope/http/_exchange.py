@@ -71,8 +71,10 @@ class Exchange:
         Raises:
             BrokenResourceError: The client is not there any more.
         """
+        failed = True
         try:
             await app(scope, self.receive, self.send)
+            failed = False
         except Exception as error:
             if _is_disconnect(error):
                 logger.debug("The client went away before it had its answer")
@@ -80,16 +82,24 @@ class Exchange:
                 logger.exception("The application failed")
         finally:
             self._end()
+        if not self._lost and not self._response.complete:
+            await self._make_up(failed=failed)
         if self._lost:
             return False
-        response, transport = self._response, self._channel.transport
-        if not response.begun:
-            await transport.send(response.whole(500, "Internal Server Error"))
-        elif not response.complete:
-            logger.error("The application left its response incomplete")
-            transport.abort()
-        await transport.flush()
-        return response.keep_alive and (self._channel.parser.body_complete or await self._drain())
+        await self._channel.transport.flush()
+        return self._response.keep_alive and (self._channel.parser.body_complete or await self._drain())
+
+    async def _make_up(self, *, failed: bool) -> None:
+        """Do what the application has left undone, so that the client does not take it for an answer."""
+        begun = self._response.begun
+        # An application that is told that its client has gone away may leave it at that.
+        if not failed and not self._channel.ended:
+            logger.error("The application left %s", "its response incomplete" if begun else "no response")
+        if begun or self._channel.ended:
+            self._channel.transport.abort()
+            self._lose()
+        else:
+            await self._channel.transport.send(self._response.whole(500, "Internal Server Error"))
 
     def _end(self) -> None:
         self._over = True
@@ -164,7 +174,7 @@ class Exchange:
         """Read what is left of the body, for the request behind it; return whether it was little enough."""
         channel = self._channel
         left = READ_SIZE
-        with suppress(RefusedError), trio.move_on_after(channel.limits.body_timeout):
+        with suppress(RefusedError), trio.move_on_after(channel.limits.body_timeout):  # noqa: ASYNC912 - without a wait
             while left > 0 and not self._continue:
                 left -= len(channel.parser.take_body())
                 if channel.parser.body_complete:
@@ -186,6 +196,11 @@ class Exchange:
             RuntimeError: The application does not keep to the order of messages, or to its Content-Length.
             ValueError: The response cannot be written.
         """
+        if message.get("more_body"):
+            # An application that sends without end gives way to others.
+            await trio.lowlevel.checkpoint()
+        if self._lost:
+            raise ClientDisconnectedError("The client has gone away")
         kind = message["type"]
         if kind == "http.response.start":
             self._response.start(message)
@@ -196,11 +211,6 @@ class Exchange:
 
     async def _send_body(self, message: Message) -> None:
         response = self._response
-        if message.get("more_body"):
-            # An application that sends without end gives way to others.
-            await trio.lowlevel.checkpoint()
-        if self._lost:
-            raise ClientDisconnectedError("The client has gone away")
         if not response.begun and (self._continue or not self._may_keep_alive()):
             # Nobody knows whether a body will follow that was never asked for (RFC 9110, section 10.1.1).
             response.keep_alive = False
@@ -225,8 +235,12 @@ class Exchange:
 
 def _is_disconnect(error: BaseException | None) -> bool:
     """Tell whether an application failed only because its client was not there any more."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_disconnect, error.exceptions))
-    while error is not None and not isinstance(error, ClientDisconnectedError):
-        error = error.__cause__ or error.__context__
-    return error is not None
+    match error:
+        case None:
+            return False
+        case ClientDisconnectedError():
+            return True
+        case BaseExceptionGroup():
+            return all(map(_is_disconnect, error.exceptions))
+        case _:
+            return _is_disconnect(error.__cause__ or error.__context__)

@@ -88,14 +88,23 @@ def check_unfinished(data: bytes, start: int, limits: HTTPLimits) -> None:
     Raises:
         RefusedError: It cannot become a head: 400, 414 or 431.
     """
-    if _NEVER.search(data, max(start - 1, 0)):
-        raise RefusedError(400, "The request's head has a control character, or an end of line that is not CR LF")
+    check_lines(data, start)
     if len(data) > limits.max_head:
         raise RefusedError(431, f"The request's head has more than {limits.max_head:g} bytes")
     if len(data) > limits.max_target and b"\r\n" not in data:
         target = data.partition(b" ")[2].partition(b" ")[0]
         if len(target) > limits.max_target:
             raise _target_too_long(limits)
+
+
+def check_lines(data: bytes, start: int) -> None:
+    """Check what has arrived of some lines, from ``start`` on.
+
+    Raises:
+        RefusedError: 400: there is something in them that can be in no line.
+    """
+    if _NEVER.search(data, max(start - 1, 0)):
+        raise RefusedError(400, "There is a control character, or an end of line that is not CR LF")
 
 
 def read_head(head: bytes, scheme: str, limits: HTTPLimits) -> Request:

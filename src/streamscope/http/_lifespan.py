@@ -7,7 +7,6 @@ from typing import Any, Final, final
 
 import trio
 
-from ._errors import LifespanError
 from ._exchange import Application, Message
 
 logger: Final = logging.getLogger("streamscope.http")

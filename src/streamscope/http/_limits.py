@@ -60,4 +60,3 @@ class HTTPLimits:
     write_timeout: float = attrs.field(default=30.0, validator=_seconds)
     """Seconds that a client may read nothing of what is sent to it. After that, the connection is reset,
     and ``send()`` raises `ClientDisconnectedError`."""
-

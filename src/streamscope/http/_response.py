@@ -113,57 +113,53 @@ class Response:
         return body
 
     def _write_head(self, body: bytes, *, more: bool) -> bytes:
-        lines, length, has_date, has_connection = self._write_fields()
-        if length is not None:
-            self._left = length
-        elif self._bodiless:
-            pass
-        elif not more:
-            # All of it is here, so its length is known.
-            self._left = len(body)
-            lines.append(b"content-length: %d" % len(body))
-        elif self._modern:
-            self._chunked = True
-            lines.append(b"transfer-encoding: chunked")
-        else:
-            # Its end is the connection's.
+        lines, looked_at = _write_fields(self._headers)
+        connection = looked_at.get(b"connection")
+        if connection is not None and b"close" in connection.lower():
             self.keep_alive = False
-        if not has_date:
-            lines.append(date_line())
+        lines.extend(self._choose_framing(looked_at.get(b"content-length"), body, more=more))
+        lines.append(b"date: " + looked_at[b"date"] if b"date" in looked_at else date_line())
         if not self.keep_alive:
             lines.append(b"connection: close")
-        elif not self._modern and not has_connection:
+        elif connection is not None:
+            lines.append(b"connection: " + connection)
+        elif not self._modern:
             lines.append(b"connection: keep-alive")
-        return b"\r\n".join([status_line(self._status), *lines, b"\r\n"])
-
-    def _write_fields(self) -> tuple[list[bytes], int | None, bool, bool]:
-        """Write the application's header fields; return what the server has to know of them."""
-        lines: list[bytes] = []
-        length: int | None = None
-        connection: bytes | None = None
-        has_date = False
-        for name, value in self._headers:
-            start, special = _field(name)
-            if special is None:
-                lines.append(start + value)
-            elif special == b"content-length":
-                if length is not None or not value.isdigit():
-                    raise ValueError("A response has one Content-Length, which is a number")
-                length = int(value)
-                if self._status != 204:
-                    lines.append(start + value)
-            elif special == b"date":
-                has_date = True
-                lines.append(start + value)
-            elif special == b"connection":
-                connection = value
-        if connection is not None:
-            self.keep_alive = self.keep_alive and b"close" not in connection.lower()
-            if self.keep_alive:
-                lines.append(b"connection: " + connection)
         if _NOT_IN_A_LINE.search(b"".join(lines)):
             raise ValueError("A response header field has a control character in it")
-        return lines, length, has_date, connection is not None
+        return b"\r\n".join([status_line(self._status), *lines, b"\r\n"])
+
+    def _choose_framing(self, length: bytes | None, body: bytes, *, more: bool) -> list[bytes]:
+        """Decide how the client tells where the body ends; return the lines that say so."""
+        if length is None and not self._bodiless and not more:
+            # All of it is here, so its length is known.
+            length = b"%d" % len(body)
+        if length is not None:
+            if not length.isdigit():
+                raise ValueError("A response has one Content-Length, which is a number")
+            self._left = int(length)
+            # RFC 9110, section 8.6: a 204 must not have it.
+            return [b"content-length: " + length] if self._status != 204 else []
+        self._chunked = self._modern and not self._bodiless
+        if self._chunked:
+            return [b"transfer-encoding: chunked"]
+        if not self._bodiless:
+            # Its end is the connection's.
+            self.keep_alive = False
+        return []
+
+
+def _write_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], dict[bytes, bytes]]:
+    """Write the application's header fields; return those apart that the server writes itself."""
+    lines: list[bytes] = []
+    looked_at: dict[bytes, bytes] = {}
+    for name, value in headers:
+        start, special = _field(name)
+        if special is None:
+            lines.append(start + value)
+        else:
+            looked_at[special] = looked_at[special] + b", " + value if special in looked_at else value
+    return lines, looked_at
 
 
 @lru_cache(maxsize=1000)

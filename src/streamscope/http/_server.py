@@ -86,7 +86,7 @@ class _Server:
     ) -> None:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
-                accept = partial(trio.serve_listeners, self._serve_one, listeners, handler_nursery=connections)
+                accept = partial(trio.serve_listeners, self._serve_one, list(listeners), handler_nursery=connections)
                 task_status.started(await accepting.start(accept))
                 accepting.start_soon(self._close_idle)
                 await stop.wait()

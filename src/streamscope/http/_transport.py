@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol, TypeAlias, final
 
 import trio
@@ -65,19 +66,19 @@ class SocketTransport:
 
     def __init__(self, stream: trio.SocketStream, write_timeout: float) -> None:
         self._socket = socket.socket(fileno=stream.socket.detach())
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
         self._write_timeout = write_timeout
         self._unsent = memoryview(b"")
 
     async def receive(self) -> bytes:
         """See `Transport`."""
         while True:
+            await self._wait(trio.lowlevel.wait_readable)
             try:
-                await trio.lowlevel.wait_readable(self._socket)
                 return self._socket.recv(READ_SIZE)
             except BlockingIOError:
                 continue
-            except (OSError, trio.ClosedResourceError) as error:
+            except OSError as error:
                 raise trio.BrokenResourceError from error
 
     async def send(self, data: bytes) -> None:
@@ -93,14 +94,19 @@ class SocketTransport:
         """See `Transport`."""
         while self._unsent:
             with trio.move_on_after(self._write_timeout) as scope:
-                try:
-                    await trio.lowlevel.wait_writable(self._socket)
-                except (OSError, trio.ClosedResourceError) as error:
-                    raise trio.BrokenResourceError from error
+                await self._wait(trio.lowlevel.wait_writable)
             if scope.cancelled_caught:
                 self.abort()
                 raise trio.BrokenResourceError(f"the client has read nothing for {self._write_timeout:g} seconds")
             self._unsent = self._unsent[self._send_some(self._unsent) :]
+
+    async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]]) -> None:
+        if self._socket.fileno() == -1:
+            raise trio.BrokenResourceError
+        try:
+            await wait(self._socket)
+        except (OSError, trio.ClosedResourceError) as error:
+            raise trio.BrokenResourceError from error
 
     def _send_some(self, data: bytes | memoryview) -> int:
         try:
@@ -132,6 +138,7 @@ class SocketTransport:
         self._close()
 
     def _close(self) -> None:
+        self._unsent = memoryview(b"")
         if self._socket.fileno() != -1:
             # An application may have left a task behind that still waits for the client.
             trio.lowlevel.notify_closing(self._socket)
@@ -187,7 +194,7 @@ class StreamTransport:
             await trio.aclose_forcefully(self._stream)
             return
         try:
-            with trio.move_on_after(LINGER):
+            with trio.move_on_after(LINGER):  # noqa: ASYNC912 - there is nothing to wait for if there is no wait
                 if linger and isinstance(self._stream, trio.abc.HalfCloseableStream):
                     await self._stream.send_eof()
                 while linger and await self.receive():
@@ -226,7 +233,7 @@ def find_addresses(stream: trio.abc.Stream) -> tuple[Address | None, Address | N
 
 
 def _address(name: Any) -> Address | None:
-    if isinstance(name, tuple):
-        return name[0], name[1]
-    # A Unix socket has a path, and its client has none.
-    return (str(name), None) if name else None
+    if isinstance(name, str):
+        # A Unix socket has a path, and its client has none.
+        return (name, None) if name else None
+    return name[0], name[1]
