@@ -104,7 +104,8 @@ def group(*names: str) -> list[str]:
 def lower_bounds() -> list[str]:
     """The oldest release of each run-time dependency that is said to work."""
     project = PYPROJECT["project"]
-    requirements = [*project["dependencies"], *project["optional-dependencies"]["mcp"]]
+    optional = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *optional["http"], *optional["mcp"]]
     return [
         f"{requirement.name}=={specifier.version}"
         for requirement in map(Requirement, requirements)
@@ -205,6 +206,14 @@ def compat(session: nox.Session, beside: str) -> None:
         case _:
             session.install("--upgrade", ".[cli]", "trio", "mcp", *group("test"))
             session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session(name="fuzz-http", python=NEWEST)
+def fuzz_http(session: nox.Session) -> None:
+    """Compare the HTTP server's parser with h11, on 100,000 byte streams or as many as ``-- NUMBER`` says."""
+    session.install(".[http]", *group("test"))
+    examples = session.posargs[0] if session.posargs else "100000"
+    session.run("python", "-m", "pytest", "tests/http/test_fuzz.py", env={"STREAMSCOPE_FUZZ_EXAMPLES": examples})
 
 
 @nox.session(python=NEWEST)

@@ -108,9 +108,9 @@ async def floor_server(listener: socket.socket) -> None:
 
 
 SERVERS: dict[str, Callable[[socket.socket], None]] = {
-    "streamscope.http, bare ASGI application": partial(trio.run, streamscope_server),
+    "streamscope.http, bare ASGI application": lambda listener: trio.run(streamscope_server, listener),
     "uvicorn, bare ASGI application": uvicorn_server,
-    "Trio's sockets and httptools, fixed answer": partial(trio.run, floor_server),
+    "Trio's sockets and httptools, fixed answer": lambda listener: trio.run(floor_server, listener),
 }
 OURS, PEER, FLOOR = SERVERS
 

@@ -188,7 +188,8 @@ def _body_length(fields: _Fields, *, modern: bool, limits: HTTPLimits) -> int | 
     length = fields.read.get(b"content-length")
     codings = fields.read.get(b"transfer-encoding")
     if codings is not None:
-        return _check_codings(codings, modern=modern, alone=length is None)
+        _check_codings(codings, modern=modern, alone=length is None)
+        return None
     if length is None:
         return 0
     if _CONTENT_LENGTH.fullmatch(length) is None:
