@@ -213,7 +213,15 @@ def fuzz_http(session: nox.Session) -> None:
     """Compare the HTTP server's parser with h11, on 100,000 byte streams or as many as ``-- NUMBER`` says."""
     session.install(".[http]", *group("test"))
     examples = session.posargs[0] if session.posargs else "100000"
-    session.run("python", "-m", "pytest", "tests/http/test_fuzz.py", env={"STREAMSCOPE_FUZZ_EXAMPLES": examples})
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        "-o",
+        "faulthandler_timeout=0",
+        "tests/http/test_fuzz.py",
+        env={"STREAMSCOPE_FUZZ_EXAMPLES": examples},
+    )
 
 
 @nox.session(python=NEWEST)

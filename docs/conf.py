@@ -140,7 +140,7 @@ def look_in_all_modules(app: Sphinx, env: Any, node: Any, contnode: Any) -> Any:
     """Find a public name of ours, whichever module or page mentions it."""
     if node.get("refdomain") == "py":
         python = env.domains.python_domain
-        for module in ("streamscope", "streamscope.abc", "streamscope.mcp", "streamscope.testing"):
+        for module in ("streamscope", "streamscope.abc", "streamscope.mcp", "streamscope.http", "streamscope.testing"):
             if (target := f"{module}.{node['reftarget']}") in python.objects:
                 return python.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], target, node, contnode)
     return None
