@@ -192,8 +192,11 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         self._pair: Any = trio.testing.lockstep_stream_pair if lockstep else trio.testing.memory_stream_pair
         self._send, self._receive = trio.open_memory_channel[trio.abc.Stream](100)
 
-    async def connect(self) -> trio.abc.Stream:
+    async def connect(self, when_receiving: Callable[[], Awaitable[None]] | None = None) -> trio.abc.Stream:
+        """Connect; whenever the server receives something, something else may happen."""
         ours, theirs = self._pair()
+        if when_receiving is not None:
+            theirs.receive_stream.receive_some_hook = when_receiving
         await self._send.send(theirs)
         return ours
 

@@ -322,7 +322,9 @@ class TestContinue:
     async def test_is_not_sent_to_a_client_that_did_not_wait(self):
         async with talking(echo) as client:
             await client.send(self.EXPECTING + b"abc")
-            assert (await client.answer()).body == b"abc"
+            answer = await client.answer()
+            assert answer.body == b"abc"
+            assert "connection" not in answer.headers
 
     async def test_without_it_the_connection_is_closed(self):
         @http_only

@@ -93,6 +93,28 @@ async def test_a_response_that_has_begun_ends_its_connection_too():
         await client.closed()
 
 
+async def test_requests_behind_one_that_has_begun_are_not_begun():
+    go_on, seen = trio.Event(), []
+
+    @http_only
+    async def app(scope, receive, send):
+        seen.append(scope["path"])
+        await start(send)
+        await body(send, b"a", more=True)
+        await go_on.wait()
+        await body(send, b"b")
+
+    async with serving(app, grace=1000) as served, served.client() as client:
+        await client.send(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n")
+        await client.head()
+        served.stop.set()
+        await wait_all_tasks_blocked()
+        go_on.set()
+        assert [chunk async for chunk in client.chunks()] == [b"a", b"b"]
+        await client.closed()
+    assert seen == ["/a"]
+
+
 async def test_a_head_that_has_begun_may_end():
     async with serving(hello, grace=1000) as served, served.client() as client:
         await client.send(b"GET / HTTP/1.1\r\n")

@@ -7,6 +7,7 @@ import ssl
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from streamscope.http import HTTPLimits
 from tests.http.helpers import (
@@ -87,6 +88,25 @@ async def test_a_disconnect_over_tls(tls):
         await waiting.wait()
         await client.stream.aclose()
         await told.wait()
+
+
+async def test_whoever_watches_for_a_disconnect_leaves_the_next_request_alone(tls):
+    @http_only
+    async def app(scope, receive, send):
+        await read_body(receive)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await start(send)
+            for _ in range(3):
+                await body(send, bytes(1000), more=True)
+            await body(send)
+
+    async with serving(app, await tls.listeners()) as served:
+        client = await tls.connect(served)
+        async with client.stream:
+            for _ in range(20):
+                await client.post(bytes(1000))
+                assert (await client.answer()).body == bytes(3000)
 
 
 async def test_a_client_that_stops_reading_over_tls(tls):
@@ -217,6 +237,23 @@ async def test_any_stream(autojump_clock):
         await client.post(bytes(200_000))
         assert (await client.answer()).body == bytes(200_000)
     assert (scopes[0]["client"], scopes[0]["server"]) == (None, None)
+
+
+async def test_a_defect_that_shows_in_one_connection_is_none_of_the_others(autojump_clock, caplog):
+    async def fail():
+        raise ValueError("a defect")
+
+    listener = MemoryListener()
+    async with serving(hello, [listener]) as served, served.client() as good:
+        bad = await listener.connect(fail)
+        async with bad:
+            await Client(bad).get()
+            assert await bad.receive_some() == b""
+            await wait_all_tasks_blocked()
+        assert "a defect" in caplog.text
+        caplog.clear()
+        await good.get()
+        assert (await good.answer()).status == 200
 
 
 @pytest.mark.parametrize("lockstep", [False, True])

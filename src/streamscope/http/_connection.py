@@ -96,12 +96,14 @@ class Connection:
     async def _next_request(self) -> Request | None:
         """Wait for the head of the next request; ``None`` if there will be none."""
         channel = self._channel
+        if self._stopping:
+            return None
         request = channel.parser.next_request()
         if request is not None:
             await trio.lowlevel.checkpoint()
             return request
         if not channel.parser.buffered:
-            if self._stopping or not await self._arrival():
+            if not await self._arrival():
                 return None
             request = channel.parser.next_request()
         return request or await self._rest_of_head()

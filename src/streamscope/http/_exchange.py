@@ -20,7 +20,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Frameworks have types of their own for these three.
+Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 logger: Final = logging.getLogger("streamscope.http")
 
@@ -137,7 +138,7 @@ class Exchange:
         while not (body := channel.parser.take_body()) and not channel.parser.body_complete:
             if self._continue and not self._response.begun:
                 await self._write(CONTINUE)
-            self._continue = False
+                self._continue = False
             since = trio.current_time()
             left = limits.body_timeout + self._received / limits.min_body_rate - self._waited
             in_time = await self._wait(channel.read, max(left, 0.0))
@@ -146,6 +147,7 @@ class Exchange:
             if not in_time:
                 raise RefusedError(408, "The request's body did not arrive in time")
             self._waited += trio.current_time() - since
+        self._continue = False
         self._received += len(body)
         self._body_given = channel.parser.body_complete
         return body

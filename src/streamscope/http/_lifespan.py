@@ -25,25 +25,20 @@ class Lifespan:
         """What the application has put there for its requests to find."""
         self.failure: str | None = None
         """What the application said about why it could not start or end in order."""
+        self.settled = trio.Event()
+        """Set once the application has started, has refused to, or has no lifespan."""
         self._app = app
         self._begun = False
-        self._settled = trio.Event()
         self._stop = trio.Event()
         self._scope = trio.CancelScope()
         self._to_receive = ["lifespan.startup", "lifespan.shutdown"]
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run the lifespan; started once the application has started, has refused to, or has none.
+    async def run(self) -> None:
+        """Run the lifespan, until after `stop`.
 
         Raises:
             Exception: The application failed after its start.
         """
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._run)
-            await self._settled.wait()
-            task_status.started()
-
-    async def _run(self) -> None:
         scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": self.state}
         try:
             with self._scope:
@@ -54,7 +49,7 @@ class Lifespan:
             if self.failure is None:
                 logger.debug("The application is served without a lifespan, because it raised %r", error)
         finally:
-            self._settled.set()
+            self.settled.set()
 
     def stop(self) -> None:
         """Tell the application that there will be no more requests."""
@@ -77,4 +72,4 @@ class Lifespan:
         elif kind not in {"lifespan.startup.complete", "lifespan.shutdown.complete"}:
             raise RuntimeError(f"This server knows no message of the type {kind!r}")
         self._begun = self._begun or kind == "lifespan.startup.complete"
-        self._settled.set()
+        self.settled.set()

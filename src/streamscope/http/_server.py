@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 import trio
 
@@ -15,6 +16,8 @@ from ._lifespan import Lifespan
 from ._limits import HTTPLimits
 from ._response import Response
 from ._transport import LINGER, open_transport
+
+logger: Final = logging.getLogger("streamscope.http")
 
 ListenerT = TypeVar("ListenerT", bound=trio.abc.Listener[Any])
 
@@ -56,7 +59,8 @@ async def serve(
     service = Service(app=app, limits=limits or HTTPLimits(), root_path=root_path, state=lifespan.state)
     try:
         async with trio.open_nursery() as nursery:
-            await nursery.start(lifespan.run)
+            nursery.start_soon(lifespan.run)
+            await lifespan.settled.wait()
             if lifespan.failure is None:
                 server = _Server(service)
                 await server.serve(listeners, trio.Event() if stop is None else stop, grace, task_status)
@@ -119,6 +123,9 @@ class _Server:
                 # It was accepted at the last moment.
                 connection.stop()
             await connection.serve()
+        except Exception:
+            # A defect that one client can reach must not be the end of all others.
+            logger.exception("A connection was closed because of a defect of the server")
         finally:
             self._connections.discard(connection)
 

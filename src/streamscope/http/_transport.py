@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias, final
 
 import trio
@@ -133,7 +134,8 @@ class SocketTransport:
 
     def abort(self) -> None:
         """See `Transport`."""
-        if self._socket.fileno() != -1:
+        # It may be closed already, on either side.
+        with suppress(OSError):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
         self._close()
 
@@ -190,21 +192,20 @@ class StreamTransport:
 
     async def close(self, *, linger: bool) -> None:
         """See `Transport`."""
-        if self._broken:
-            await trio.aclose_forcefully(self._stream)
-            return
         try:
             with trio.move_on_after(LINGER):  # noqa: ASYNC912 - there is nothing to wait for if there is no wait
+                linger = linger and not self._broken
                 if linger and isinstance(self._stream, trio.abc.HalfCloseableStream):
                     await self._stream.send_eof()
                 while linger and await self.receive():
                     pass
+                if not self._broken:
+                    await self._stream.aclose()
         except trio.BrokenResourceError:
+            # It has gone away first.
             pass
         finally:
-            with trio.move_on_after(LINGER):
-                # Closes at once where it is cancelled.
-                await self._stream.aclose()
+            await trio.aclose_forcefully(self._stream)  # noqa: ASYNC102 - does not wait
 
     def abort(self) -> None:
         """See `Transport`."""
