@@ -361,7 +361,18 @@ async def test_a_large_body_that_nobody_read_does():
     async with talking(hello) as client:
         await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + bytes(500_000))
         # What the client has not sent when it gets the answer does not destroy the answer.
+        answer = await client.answer()
+        assert answer.body == b"hello /"
+        assert answer.headers["connection"] == "close"
+        await client.closed()
+
+
+async def test_nor_does_a_large_one_in_chunks_keep_it():
+    async with talking(hello) as client:
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         assert (await client.answer()).body == b"hello /"
+        for _ in range(10):
+            await client.send(b"4000\r\n" + bytes(0x4000) + b"\r\n")
         await client.closed()
 
 

@@ -19,6 +19,8 @@ class Body(Protocol):
     """Reads a body from bytes as they come."""
 
     complete: bool
+    left: int
+    """Bytes that are known to follow."""
 
     def read(self, data: bytes) -> tuple[bytes, bytes]:
         """Return what belongs to the body, and what is left.
@@ -33,17 +35,17 @@ class Body(Protocol):
 class AnnouncedBody:
     """A body that has a ``Content-Length``."""
 
-    __slots__ = ("_left", "complete")
+    __slots__ = ("complete", "left")
 
     def __init__(self, length: int) -> None:
-        self._left = length
+        self.left = length
         self.complete = length == 0
 
     def read(self, data: bytes) -> tuple[bytes, bytes]:
         """See `Body`."""
-        body = data if len(data) <= self._left else data[: self._left]
-        self._left -= len(body)
-        self.complete = self._left == 0
+        body = data if len(data) <= self.left else data[: self.left]
+        self.left -= len(body)
+        self.complete = self.left == 0
         return body, data[len(body) :]
 
 
@@ -51,13 +53,13 @@ class AnnouncedBody:
 class ChunkedBody:
     """A body in chunks, each with its length before it."""
 
-    __slots__ = ("_checked", "_in_chunk", "_left", "_limits", "_read", "_trailing", "complete")
+    __slots__ = ("_checked", "_in_chunk", "_limits", "_read", "_trailing", "complete", "left")
 
     def __init__(self, limits: HTTPLimits) -> None:
         self._limits = limits
         self._read = 0
         self._checked = 0
-        self._left = 0
+        self.left = 0
         self._in_chunk = False
         self._trailing = False
         self.complete = False
@@ -79,10 +81,10 @@ class ChunkedBody:
             return self._read_trailers(data, at)
         if not self._in_chunk:
             return self._read_line(data, at)
-        if self._left:
-            piece = data[at : at + self._left]
+        if self.left:
+            piece = data[at : at + self.left]
             pieces.append(piece)
-            self._left -= len(piece)
+            self.left -= len(piece)
             return at + len(piece)
         end = data[at : at + 2]
         if not b"\r\n".startswith(end):
@@ -101,11 +103,11 @@ class ChunkedBody:
         match = _CHUNK_LINE.fullmatch(data, at, end)
         if match is None:
             raise RefusedError(400, "The line before a chunk is malformed")
-        self._left = int(match[1], 16)
-        self._read += self._left
+        self.left = int(match[1], 16)
+        self._read += self.left
         if self._read > self._limits.max_body:
             raise RefusedError(413, f"The request's body has more than {self._limits.max_body:g} bytes")
-        self._in_chunk = self._left > 0
+        self._in_chunk = self.left > 0
         self._trailing = not self._in_chunk
         return end
 

@@ -15,6 +15,7 @@ from ._errors import ClientDisconnectedError, RefusedError
 from ._head import Request
 from ._limits import READ_SIZE
 from ._response import CONTINUE, Response
+from ._transport import LINGER
 
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -40,6 +41,7 @@ class Exchange:
     """
 
     __slots__ = (
+        "_asked",
         "_body_given",
         "_channel",
         "_continue",
@@ -57,6 +59,7 @@ class Exchange:
         self._may_keep_alive = may_keep_alive
         self._response = Response(request.method, request.http_version, keep_alive=request.keep_alive)
         self._continue = request.expects_continue and not channel.parser.body_complete
+        self._asked = False
         self._body_given = False
         # Nothing is received any more, because the response is complete, or because nobody wants it.
         self._over = False
@@ -115,6 +118,7 @@ class Exchange:
         That is so once the client has gone away, and once the response is complete.
         """
         if not self._body_given and not self._over:
+            self._asked = True
             try:
                 body = await self._next_body()
             except ClientDisconnectedError:
@@ -176,8 +180,8 @@ class Exchange:
         """Read what is left of the body, for the request behind it; return whether it was little enough."""
         channel = self._channel
         left = READ_SIZE
-        with suppress(RefusedError), trio.move_on_after(channel.limits.body_timeout):  # noqa: ASYNC912 - without a wait
-            while left > 0 and not self._continue:
+        with suppress(RefusedError), trio.move_on_after(LINGER):  # noqa: ASYNC912 - without a wait
+            while left > 0 and channel.parser.body_left <= READ_SIZE and not self._continue:
                 left -= len(channel.parser.take_body())
                 if channel.parser.body_complete:
                     return True
@@ -213,8 +217,7 @@ class Exchange:
 
     async def _send_body(self, message: Message) -> None:
         response = self._response
-        if not response.begun and (self._continue or not self._may_keep_alive()):
-            # Nobody knows whether a body will follow that was never asked for (RFC 9110, section 10.1.1).
+        if not response.begun and (self._spurns_body() or not self._may_keep_alive()):
             response.keep_alive = False
         data = response.body(message)
         try:
@@ -222,6 +225,11 @@ class Exchange:
         finally:
             if response.complete:
                 self._end()
+
+    def _spurns_body(self) -> bool:
+        """Tell whether the request's body will not be read to its end."""
+        # Nobody knows whether one will follow that was never asked for (RFC 9110, section 10.1.1).
+        return self._continue or (not self._asked and self._channel.parser.body_left > READ_SIZE)
 
     async def _write(self, data: bytes) -> None:
         try:

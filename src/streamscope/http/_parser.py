@@ -42,6 +42,11 @@ class RequestParser:
         """Whether all of the request's body has been taken."""
         return self._body is None or self._body.complete
 
+    @property
+    def body_left(self) -> int:
+        """How many bytes of the request's body are known to follow those that have been taken."""
+        return 0 if self._body is None else self._body.left
+
     def feed(self, data: bytes) -> None:
         """Add what has arrived."""
         self._data = self._data + data if self._data else data
