@@ -13,6 +13,7 @@ from streamscope.http import ClientDisconnectedError, HTTPLimits
 from tests.http.helpers import (
     PATIENCE,
     Client,
+    MemoryListener,
     body,
     echo,
     hello,
@@ -368,6 +369,31 @@ async def test_also_when_it_was_stuck_because_the_client_did_not_read():
         assert chunks == [bytes(2**20)] * sent + [b"goodbye"]
         await client.get()
         await client.head()
+
+
+@pytest.mark.parametrize("over", ["sockets", "other streams"])
+async def test_several_tasks_may_send(over):
+    @http_only
+    async def app(scope, receive, send):
+        await start(send)
+        async with trio.open_nursery() as nursery:
+            for letter in b"abcd":
+
+                @nursery.start_soon
+                async def chatter(letter=letter):
+                    for _ in range(5):
+                        await body(send, bytes([letter]) * 300_000, more=True)
+
+        await body(send)
+
+    listeners = None if over == "sockets" else [MemoryListener(lockstep=True)]
+    async with serving(app, listeners) as served, served.client() as client:
+        await client.get()
+        # They wait for each other, because the client has not read yet.
+        await trio.sleep(0.05)
+        await client.head()
+        chunks = [chunk async for chunk in client.chunks()]
+    assert sorted(chunks) == sorted(bytes([letter]) * 300_000 for letter in b"abcd" * 5)
 
 
 async def test_a_last_part_that_was_cancelled_is_sent_nevertheless():

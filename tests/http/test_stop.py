@@ -201,6 +201,15 @@ async def test_to_cancel_it_stops_it_at_once(autojump_clock):
                 pass
 
 
+async def test_all_listeners_are_closed_when_it_is_cancelled():
+    listeners = [await trio.open_tcp_listeners(0, host="127.0.0.1") for _ in range(3)]
+    flat = [listener for some in listeners for listener in some]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serve, hello, flat))
+        nursery.cancel_scope.cancel()
+    assert [listener.socket.fileno() for listener in flat] == [-1] * 3
+
+
 async def test_many_connections_stop_together():
     async with serving(echo, grace=1000) as served:
         clients = [await served.connect() for _ in range(50)]

@@ -17,7 +17,7 @@ from ._limits import HTTPLimits
 from ._response import Response
 from ._transport import find_addresses, open_transport
 
-# Compares as later than, and as earlier than, no time at all.
+# Not since any time: every comparison with it is false.
 _BUSY: Final = math.nan
 
 

@@ -66,8 +66,9 @@ async def serve(
                 await server.serve(listeners, trio.Event() if stop is None else stop, grace, task_status)
             lifespan.stop()
     finally:
-        for listener in listeners:
-            await trio.aclose_forcefully(listener)  # noqa: ASYNC102 - does not wait
+        with trio.CancelScope(shield=True, relative_deadline=LINGER):  # noqa: ASYNC912 - nothing to wait for, no wait
+            for listener in listeners:
+                await trio.aclose_forcefully(listener)
     if lifespan.failure is not None:
         raise LifespanError(lifespan.failure)
 
