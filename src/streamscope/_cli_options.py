@@ -164,6 +164,12 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
     )
     running = parser.add_argument_group("running")
     running.add_argument(
+        "--server",
+        choices=["streamscope", "hypercorn"],
+        default="streamscope",
+        help="what speaks HTTP: the server of this package, or Hypercorn (default: %(default)s)",
+    )
+    running.add_argument(
         "--grace",
         type=grace,
         default=5.0,

@@ -118,6 +118,7 @@ async def _serve(server: AnyServer, hosts: HostPolicy, options: argparse.Namespa
                 path=options.path,
                 grace=options.grace,
                 hosts=hosts,
+                http_server=options.server,
             )
         )
         if hosts.hosts is None:

@@ -26,6 +26,8 @@ UNSOUND_BODY = ("none", "short", "long", "unfinished", "bad-chunks", "both", "ol
 Ending: TypeAlias = Literal["wait", "half", "close", "reset", "early"]
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+# RFC 9112, section 3.2: a malformed one is refused, and so is a fragment in a target.
+_HOST = re.compile(rb"(?:[\w.-]*|\[[0-9A-Fa-f:]+\])(?::[0-9]*)?", re.ASCII)
 _HEAD = 4096
 """Bytes that every server takes for a head."""
 
@@ -51,7 +53,9 @@ class Framed:
             self.how in SOUND
             and self.shot.method != "CONNECT"
             and re.fullmatch(r"/[!-~]*", self.shot.path) is not None
+            and "#" not in self.shot.path
             and names.count(b"host") == 1
+            and _HOST.fullmatch(values[names.index(b"host")].strip()) is not None
             and {b"transfer-encoding", b"content-length"}.isdisjoint(names)
             and all(map(_VALUE.fullmatch, values))
             and sum(map(len, values)) < _HEAD

@@ -34,6 +34,23 @@ async def test_with_sessions_of_its_own():
                 stop.set()
 
 
+async def test_on_hypercorn():
+    demo, stop = Demo(), trio.Event()
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            url = await start(nursery, demo, stop=stop, handle_signals=False, http_server="hypercorn")
+            assert url.startswith("http://127.0.0.1:")
+            async with peering(url) as peer:
+                await peer.initialize()
+                assert (await peer.post(request("ping"))).status_code == 200
+                stop.set()
+
+
+async def test_on_a_server_that_there_is_not():
+    with pytest.raises(ValueError, match="'streamscope' or 'hypercorn', not 'nginx'"):
+        await serve(Demo().server, http_server="nginx")
+
+
 async def test_sessions_of_the_application_end_with_it():
     demo = Demo()
     async with open_session_manager() as sessions, trio.open_nursery() as nursery:

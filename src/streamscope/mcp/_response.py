@@ -63,7 +63,7 @@ class Response:
         raise RefusedError(408, f"The body did not arrive within {within:g} seconds", headers={"connection": "close"})
 
     async def _read_body(self, limit: int, announced: int | None) -> bytearray:
-        too_large = RefusedError(413, f"The body is larger than {limit} bytes")
+        too_large = RefusedError(413, f"The body is larger than {limit} bytes", headers={"connection": "close"})
         if announced is not None and announced > limit:
             raise too_large
         body = bytearray()

@@ -1,19 +1,19 @@
-"""Running a server on HTTP: an endpoint on Hypercorn's Trio worker, with a clean start and a clean stop."""
+"""Running a server on HTTP: an endpoint on an HTTP server, with a clean start and a clean stop."""
 
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import socket
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, Unpack, cast
+from typing import Any, Final, Literal, TypeAlias, Unpack, cast
 
-import hypercorn.config
-import hypercorn.trio
 import trio
 
+from .. import http
 from .._manager import SessionManager
 from ._endpoint import StreamableHTTPEndpoint
 from ._jsonrpc import INVALID_REQUEST, error
@@ -23,6 +23,11 @@ from ._seam import AnyServer
 from ._wire import default_hosts
 
 logger: Final = logging.getLogger("streamscope.mcp")
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_BACKLOG: Final = 1000
+# The goodbyes have been said by then; what is left are idle connections.
+_GRACE: Final = 0.5
 
 
 async def serve(
@@ -35,6 +40,7 @@ async def serve(
     grace: float = 5.0,
     stop: trio.Event | None = None,
     handle_signals: bool = True,
+    http_server: Literal["streamscope", "hypercorn"] = "streamscope",
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[EndpointOptions],
 ) -> None:
@@ -54,23 +60,22 @@ async def serve(
         stop: Set it to stop.
         handle_signals: Whether SIGINT and SIGTERM stop the server cleanly, and a second one at
             once. Only ever in the main thread.
+        http_server: What speaks HTTP: `streamscope.http`, or Hypercorn's Trio worker.
         task_status: For ``nursery.start(serve, ...)``: started with the endpoint's URL.
         options: Those of `StreamableHTTPEndpoint`.
 
     Raises:
         OSError: The address cannot be listened on.
+        ValueError: There is no such HTTP server, or an option is out of range.
     """
+    run = {"streamscope": _run_streamscope, "hypercorn": _run_hypercorn}.get(http_server)
+    if run is None:
+        raise ValueError(f"http_server is 'streamscope' or 'hypercorn', not {http_server!r}")
     options.setdefault("hosts", default_hosts(host))
     if stop is None:
         stop = trio.Event()
-    config = hypercorn.config.Config()
-    config.errorlog = logging.getLogger("hypercorn.error")
-    # Its default ends a connection after a thousand requests.
-    config.keep_alive_max_requests = 2**62
-    # The goodbyes have been said by then; what is left are idle connections.
-    config.graceful_timeout = 0.5
     # Before there is a nursery, which would wrap its errors.
-    with _listen(host, port, config.backlog) as listener:
+    with _listen(host, port) as listener:
         async with StreamableHTTPEndpoint(server, sessions, **options) as endpoint, trio.open_nursery() as nursery:
             if handle_signals and threading.current_thread() is threading.main_thread():
                 await nursery.start(_heed_signals, stop, nursery.cancel_scope)
@@ -79,41 +84,69 @@ async def serve(
                 await stop.wait()
                 await endpoint.close(grace)
 
-            config.bind = [f"fd://{listener.detach()}"]
-            # Hypercorn's types name a module that is there only beside a WSGI stack.
-            serve_asgi = cast("Callable[..., Awaitable[None]]", hypercorn.trio.serve)  # pyright: ignore[reportUnknownMemberType]
-            await serve_asgi(
-                partial(_at, path, endpoint),
-                config,
-                shutdown_trigger=stopped,
-                task_status=_Listening(path, task_status),
-                mode="asgi",
-            )
+            await run(partial(_at, path, endpoint), listener, stopped, _Started(_url(listener, path), task_status))
             nursery.cancel_scope.cancel()
 
 
-def _listen(host: str, port: int, backlog: int) -> socket.socket:
+async def _run_streamscope(
+    app: Application, listener: socket.socket, stopped: Callable[[], Awaitable[None]], status: trio.TaskStatus[Any]
+) -> None:
+    # The endpoint bounds bodies itself, and refuses them in its own words.
+    limits = http.HTTPLimits(max_body=math.inf, body_timeout=math.inf)
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(
+            partial(http.serve, app, listeners, limits=limits, stop=stop, grace=_GRACE, task_status=status)
+        )
+        await stopped()
+        stop.set()
+
+
+async def _run_hypercorn(
+    app: Application, listener: socket.socket, stopped: Callable[[], Awaitable[None]], status: trio.TaskStatus[Any]
+) -> None:
+    import hypercorn.config  # noqa: PLC0415 - nobody else needs it
+    import hypercorn.trio  # noqa: PLC0415 - see above
+
+    config = hypercorn.config.Config()
+    config.errorlog = logging.getLogger("hypercorn.error")
+    # Its default ends a connection after a thousand requests.
+    config.keep_alive_max_requests = 2**62
+    config.graceful_timeout = _GRACE
+    config.bind = [f"fd://{listener.detach()}"]
+    # Hypercorn's types name a module that is there only beside a WSGI stack.
+    serve_asgi = cast("Callable[..., Awaitable[None]]", hypercorn.trio.serve)  # pyright: ignore[reportUnknownMemberType]
+    await serve_asgi(app, config, shutdown_trigger=stopped, task_status=status, mode="asgi")
+
+
+def _listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind((host, port))
-        listener.listen(backlog)
+        listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         raise
     return listener
 
 
-class _Listening(trio.TaskStatus[list[str]]):
-    """Turns Hypercorn's report of where it listens into the endpoint's URL."""
+def _url(listener: socket.socket, path: str) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}{path}" if ":" in host else f"http://{host}:{port}{path}"
 
-    def __init__(self, path: str, task_status: trio.TaskStatus[str]) -> None:
-        self._path = path
+
+class _Started(trio.TaskStatus[Any]):
+    """Turns an HTTP server's report that it accepts connections into the endpoint's URL."""
+
+    def __init__(self, url: str, task_status: trio.TaskStatus[str]) -> None:
+        self._url = url
         self._task_status = task_status
 
     def started(self, value: Any = None) -> None:
-        self._task_status.started(value[0] + self._path)
+        self._task_status.started(self._url)
 
 
 async def _heed_signals(
