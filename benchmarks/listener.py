@@ -34,7 +34,7 @@ FIELDS = (
 REQUEST = b"GET /mcp HTTP/1.1\r\n" + FIELDS
 REPORT = b"GET /cpu HTTP/1.1\r\n" + FIELDS
 CONNECTIONS = (32, 1)
-BOUND = 2.0
+BOUND = 2.5
 """How many times the floor's CPU time streamscope's server may take."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, final
 from urllib.parse import unquote
 
@@ -18,7 +19,7 @@ _ABSOLUTE: Final = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)(.*)")
 
 
 @final
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class Target:
     """What a target says."""
 
@@ -32,11 +33,14 @@ class Target:
     """Which host it names, if it does: this takes the place of the ``Host`` header field."""
 
 
+# Most clients of a server ask for the same few things.
+@lru_cache(maxsize=256)
 def is_host(value: bytes) -> bool:
     """Tell whether this may be the value of a ``Host`` header field (RFC 9110, section 7.2)."""
     return _AUTHORITY.fullmatch(value) is not None
 
 
+@lru_cache(maxsize=256)
 def read_target(method: str, target: bytes, scheme: str) -> Target:
     """Read the target of a request.
 
@@ -68,12 +72,10 @@ def read_target(method: str, target: bytes, scheme: str) -> Target:
     if not rest and method == "OPTIONS":
         # RFC 9112, section 3.2.4.
         return Target("*", b"*", b"", authority)
-    read = _split(rest if rest.startswith(b"/") else b"/" + rest)
-    read.authority = authority
-    return read
+    return _split(rest if rest.startswith(b"/") else b"/" + rest, authority)
 
 
-def _split(target: bytes) -> Target:
+def _split(target: bytes, authority: bytes | None = None) -> Target:
     raw_path, _, query_string = target.partition(b"?")
     path = raw_path.decode("ascii")
-    return Target(unquote(path) if "%" in path else path, raw_path, query_string)
+    return Target(unquote(path) if "%" in path else path, raw_path, query_string, authority)
