@@ -40,7 +40,7 @@ STRICTER = [
     (400, rb"(?i)host:[^\n]*[^\w.:\n\r \t-]|host:[^\n]*:[^\n]*[^\d\s]|host:[ \t]*\S+[ \t]+\S", "3.2: an invalid Host"),
     (400, rb"\n[0-9A-Fa-f]+[ \t]+\r\n|\n[0-9A-Fa-f]{17}", "RFC 9112, 7.1: no white space behind the length of a chunk"),
     (400, rb"\n[0-9A-Fa-f]+;[^\n]*", "RFC 9112, 7.1.1: an extension of a chunk that is malformed or long"),
-    (400, rb"\A(?!GET|POST|PUT|HEAD|OPTIONS)\S+ \S+ HTTP", "httptools knows it from another protocol"),
+    (400, rb"\A(?:DESCRIBE|PLAY|PAUSE|SETUP|SOURCE) ", "httptools knows it from another protocol"),
     (
         400,
         rb"(?i)(?:content-length|transfer-encoding):[^\n]*\t",
@@ -48,7 +48,7 @@ STRICTER = [
     ),
     (413, rb"(?i)content-length:|\n[0-9A-Fa-f]{6,}", "h11 bounds no bodies"),
     (421, rb"\w+://", "RFC 9110, 7.4: a URI of another scheme is not for this connection"),
-    (501, rb"\A(?!(?:GET|POST|PUT|HEAD|OPTIONS) )\S+ \S+ HTTP", "RFC 9110, 9.1: an unknown method, or CONNECT"),
+    (501, rb"\A(?!(?:GET|POST|PUT|PATCH|HEAD|OPTIONS) )\S+ \S+ HTTP", "RFC 9110, 9.1: an unknown method, or CONNECT"),
     (505, rb"HTTP/(?!1\.[01]\r)", "RFC 9110, 15.6.6: another version"),
 ]
 
