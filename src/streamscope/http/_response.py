@@ -27,7 +27,18 @@ class Response:
         keep_alive: Whether the connection may be used again after it.
     """
 
-    __slots__ = ("_chunked", "_head", "_headers", "_left", "_method", "_modern", "_status", "complete", "keep_alive")
+    __slots__ = (
+        "_bodiless",
+        "_chunked",
+        "_head",
+        "_headers",
+        "_left",
+        "_method",
+        "_modern",
+        "_status",
+        "complete",
+        "keep_alive",
+    )
 
     def __init__(self, method: str, http_version: str, *, keep_alive: bool) -> None:
         self._method = method
@@ -35,6 +46,7 @@ class Response:
         self._status = 0
         self._headers: Iterable[tuple[bytes, bytes]] = ()
         self._head = False
+        self._bodiless = False
         self._chunked = False
         self._left: int | None = None
         self.keep_alive = keep_alive
@@ -58,6 +70,8 @@ class Response:
         if not 200 <= status <= 999:
             raise ValueError(f"A response's status is between 200 and 999, not {status!r}")
         self._status = int(status)
+        # RFC 9112, section 6.3: whatever the header says.
+        self._bodiless = self._method == "HEAD" or status in {204, 304}
         self._headers = message.get("headers", ())
 
     def body(self, message: Mapping[str, Any]) -> bytes:
@@ -91,11 +105,6 @@ class Response:
         self._status = 0
         self.start({"status": status, "headers": headers})
         return self.body({"body": body})
-
-    @property
-    def _bodiless(self) -> bool:
-        """Whether there can be no body, whatever the header says (RFC 9112, section 6.3)."""
-        return self._method == "HEAD" or self._status in {204, 304}
 
     def _frame(self, body: bytes, *, more: bool) -> bytes:
         """Put a part of the body into its frame."""
