@@ -77,7 +77,7 @@ class Headers:
             values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1").strip())
         # RFC 9110, section 5.3: a repeated field is one list. Joined at once: field by field, thousands take minutes.
         self._values = {name: ", ".join(several) for name, several in values.items()}
-        self.duplicates = {name for name, several in values.items() if len(several) > 1}
+        self.duplicates: set[str] = {name for name, several in values.items() if len(several) > 1}
         """Names that came more than once."""
 
     def get(self, name: str) -> str | None:
