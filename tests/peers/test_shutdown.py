@@ -6,6 +6,7 @@ import pytest
 
 from tests.peers.helpers import Server
 from tests.peers.test_listening import acknowledged, subscribing
+from tests.peers.test_slow_readers import stalled
 
 
 @pytest.mark.flaw_of("python-sdk", "typescript-sdk", "rust-sdk", "go-sdk", "fastmcp")
@@ -43,5 +44,12 @@ async def test_a_listener_is_not_cut_but_ended_when_the_server_stops(own_server:
 @pytest.mark.flaw_of("fastmcp", "go-sdk", "mcp-go")
 async def test_a_listener_does_not_keep_a_server_from_stopping(own_server: Server):
     async with own_server.client() as client, client.listening():
+        own_server.process.terminate()
+        await own_server.has_stopped()
+
+
+@pytest.mark.flaw_of("python-sdk")
+async def test_a_reader_that_stalls_does_not_keep_a_server_from_stopping(own_server: Server):
+    async with own_server.client() as client, stalled(client, "stopped"):
         own_server.process.terminate()
         await own_server.has_stopped()
