@@ -156,23 +156,12 @@ def framed(draw: st.DrawFn, shots: st.SearchStrategy[Shot], how: st.SearchStrate
 
 
 @st.composite
-def talks(draw: st.DrawFn, *, fragile: bool) -> wire.Talk:
-    """What one client does with one connection.
-
-    Args:
-        draw: Hypothesis' own.
-        fragile: Whether what the server itself refuses must come alone. Where Hypercorn's Trio worker refuses something
-            while a request is still being answered, two of its tasks may send at once. The `trio.BusyResourceError`
-            of that ends the worker, and all of its connections.
-    """
+def talks(draw: st.DrawFn) -> wire.Talk:
+    """What one client does with one connection."""
     well = framed(on_a_wire, st.sampled_from(wire.SOUND))
     some = st.lists(well.filter(lambda framed: framed.sound), min_size=1, max_size=4)
-    if fragile:
-        alone = framed(on_a_wire, st.sampled_from([*wire.SOUND, *wire.UNSOUND_HEAD]))
-        requests = tuple(draw(bodies.weighted((3, some), (1, st.tuples(alone).map(list)))))
-    else:
-        every = st.sampled_from([*wire.SOUND, *wire.UNSOUND_HEAD, *wire.UNSOUND_BODY])
-        requests = tuple(draw(some | st.lists(framed(on_a_wire | anything(), every), min_size=1, max_size=3)))
+    every = st.sampled_from([*wire.SOUND, *wire.UNSOUND_HEAD, *wire.UNSOUND_BODY])
+    requests = tuple(draw(some | st.lists(framed(on_a_wire | anything(), every), min_size=1, max_size=3)))
     cuts = tuple(draw(st.lists(st.integers(1, 1500), max_size=4)))
     talk = wire.Talk(requests, cuts)
     endings: list[wire.Ending] = ["close", "reset"]

@@ -25,7 +25,7 @@ def served():
 # The server, in its thread, may well use it while a request is drawn.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning")
 @draws.SOCKETS
-@given(talk=draws.talks(fragile=True))
+@given(talk=draws.talks())
 def test_any_bytes_on_a_connection(served, talk):
     served.settle()
     responses = wire.hold(talk, served.address, served.names)
