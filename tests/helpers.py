@@ -26,8 +26,8 @@ from streamscope import (
     StreamManager,
     StreamOpened,
 )
-from streamscope._statistics import EventLogStatistics
-from streamscope.abc import Batch, EventLog, Instrument, StreamLog
+from streamscope._forward import ForwardingEventLog, ForwardingStreamLog
+from streamscope.abc import Batch, Instrument, StreamLog
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Change)
@@ -181,71 +181,41 @@ def check_session_closed(exc: BaseException | None, session_id: SessionId, reaso
     assert exc.reason is reason
 
 
-class SlowEventLog(EventLog):
+class SlowEventLog(ForwardingEventLog):
     """The log in memory behind a disk: each read takes time, and returns what was there when it began.
 
     What is appended meanwhile is news that comes while the reader is not parked.
     """
 
     def __init__(self, seconds: float) -> None:
+        super().__init__(MemoryEventLog())
         self.seconds = seconds
         self.attached = 0
         """Who is waiting for news, in all."""
-        self._memory = MemoryEventLog()
 
-    def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
-        return _SlowStreamLog(self, self._memory.open_stream(session_id, stream_id))
+    def wrap(self, stream_id: StreamId, inner: StreamLog) -> StreamLog:
+        return _SlowStreamLog(self, inner)
 
     async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
-        log = await self._memory.find_stream(session_id, stream_id)
+        stream = await super().find_stream(session_id, stream_id)
         await trio.sleep(self.seconds)
-        return _SlowStreamLog(self, log)
-
-    def discard_session(self, session_id: SessionId) -> None:
-        self._memory.discard_session(session_id)
-
-    def statistics(self) -> EventLogStatistics:
-        return self._memory.statistics()
+        return stream
 
 
-class _SlowStreamLog(StreamLog):
-    def __init__(self, log: SlowEventLog, memory: StreamLog) -> None:
+class _SlowStreamLog(ForwardingStreamLog):
+    def __init__(self, log: SlowEventLog, inner: StreamLog) -> None:
+        super().__init__(inner)
         self._log = log
-        self._memory = memory
-
-    @property
-    def first(self) -> int:
-        return self._memory.first
-
-    @property
-    def last(self) -> int:
-        return self._memory.last
-
-    @property
-    def finished(self) -> bool:
-        return self._memory.finished
-
-    def append_nowait(self, data: bytes, *, last: bool = False) -> int:
-        return self._memory.append_nowait(data, last=last)
-
-    async def append(self, data: bytes, *, last: bool = False) -> int:
-        return await self._memory.append(data, last=last)
-
-    def finish(self) -> None:
-        self._memory.finish()
-
-    def discard(self) -> None:
-        self._memory.discard()
 
     async def read(self, after: int, limit: int) -> Batch:
-        batch = await self._memory.read(after, limit)
+        batch = await super().read(after, limit)
         await trio.sleep(self._log.seconds)
         return batch
 
     def attach(self, wake: Callable[[], None]) -> None:
         self._log.attached += 1
-        self._memory.attach(wake)
+        super().attach(wake)
 
     def detach(self, wake: Callable[[], None]) -> None:
         self._log.attached -= 1
-        self._memory.detach(wake)
+        super().detach(wake)

@@ -22,9 +22,9 @@ FLOORS = [
     # 1: values
     ["_errors", "_limits", "_metadata", "_changes", "_statistics"],
     # 2: pure
-    ["_window", "_records", "_idle_order", "_registry"],
+    ["_window", "_retention", "_records", "_idle_order", "_registry"],
     # 3: interfaces
-    ["abc", "_memory"],
+    ["abc", "_memory", "_forward"],
     # 4: Trio
     [
         "_clock",

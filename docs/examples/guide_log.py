@@ -1,6 +1,6 @@
 """An event log of one's own, as plain as it can be, and the check that it must pass."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -12,7 +12,7 @@ from streamscope import (
     StreamId,
     UnknownStreamError,
 )
-from streamscope.abc import Batch, EventLog, StreamLog
+from streamscope.abc import Batch, EventLog, SavedSession, StreamLog
 from streamscope.testing import check_event_log
 
 
@@ -42,6 +42,13 @@ class ListEventLog(EventLog):
 
     def discard_session(self, session_id: SessionId) -> None:
         self._sessions.pop(session_id, None)
+
+    def save_session(self, session: SavedSession) -> None:
+        """Do nothing: a log in memory has nothing to restore a session from."""
+
+    async def find_session(self, session_id: SessionId) -> SavedSession | None:
+        await trio.lowlevel.checkpoint()
+        return None
 
     def statistics(self) -> EventLogStatistics:
         sessions = self._sessions.values()
@@ -102,6 +109,9 @@ class ListStreamLog(StreamLog):
 
     def discard(self) -> None:
         self._siblings.pop(self._stream_id, None)
+
+    def set_will(self, events: Sequence[bytes]) -> None:
+        """Do nothing: a log in memory ends with the process."""
 
     async def read(self, after: int, limit: int) -> Batch:
         await trio.lowlevel.checkpoint()

@@ -11,6 +11,8 @@ from ._changes import SessionClosed as SessionClosed
 from ._changes import SessionOpened as SessionOpened
 from ._changes import StreamClosed as StreamClosed
 from ._changes import StreamOpened as StreamOpened
+from ._errors import EventLogError as EventLogError
+from ._errors import EventLogFailedError as EventLogFailedError
 from ._errors import EventsExpiredError as EventsExpiredError
 from ._errors import EventTooLargeError as EventTooLargeError
 from ._errors import LimitError as LimitError

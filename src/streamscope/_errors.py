@@ -165,6 +165,28 @@ class EventTooLargeError(LimitError):
     """One event alone is larger than everything that may be kept."""
 
 
+class EventLogError(Exception):
+    """An event log that does input or output could not do it."""
+
+
+@final
+class EventLogFailedError(EventLogError):
+    """The log could not do what it was asked to: the disk is full, or broken. Nothing was changed.
+
+    What had been stored before is still there. Whatever comes next is tried again.
+
+    Attributes:
+        cause: What the storage said.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the event log has failed: {self.cause}"
+
+
 @final
 class WrongThreadError(RuntimeError):
     """State was to be changed from a thread that does not run the event loop."""

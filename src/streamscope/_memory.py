@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import final
 
 import trio
 
-from ._errors import EventsExpiredError, EventTooLargeError, StreamClosedError, UnknownStreamError
+from ._errors import EventsExpiredError, EventTooLargeError, StreamClosedError
 from ._ids import SessionId, StreamId
+from ._retention import Retention
 from ._statistics import EventLogStatistics
-from ._util import check_count, check_seconds
 from ._window import EventWindow
-from .abc import Batch, EventLog, StreamLog
+from .abc import Batch, EventLog, SavedSession, StreamLog
 
 
 @final
@@ -44,102 +42,45 @@ class MemoryEventLog(EventLog):
         max_finished: float = 10_000,
         resume_window: float = 300.0,
     ) -> None:
-        self.max_events: float = check_count("max_events", max_events)
-        self.max_stream_bytes: float = check_count("max_stream_bytes", max_stream_bytes)
-        self.max_bytes: float = check_count("max_bytes", max_bytes)
-        if max_bytes < max_stream_bytes:
-            raise ValueError(f"max_bytes={max_bytes:.12g} has no room for max_stream_bytes={max_stream_bytes:.12g}")
-        self.max_finished: float = check_count("max_finished", max_finished)
-        self.resume_window: float = check_seconds("resume_window", resume_window)
-        self.size: int = 0
-        self._sessions: dict[SessionId, dict[StreamId, _MemoryStreamLog]] = {}
-        # Open streams of which events are kept, the one that was silent longest first.
-        self._by_append: OrderedDict[_MemoryStreamLog, None] = OrderedDict()
-        self._finished: OrderedDict[_MemoryStreamLog, float] = OrderedDict()
+        self._kept: Retention[_MemoryStreamLog] = Retention(
+            max_events=max_events,
+            max_stream_bytes=max_stream_bytes,
+            max_bytes=max_bytes,
+            max_finished=max_finished,
+            resume_window=resume_window,
+        )
 
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
-        self._expire()
-        streams = self._sessions.setdefault(session_id, {})
-        if stream_id in streams:
-            raise ValueError(f"the log has stream {stream_id} already")
-        stream = streams[stream_id] = _MemoryStreamLog(self, session_id, stream_id)
+        self._kept.require_new(session_id, stream_id, trio.current_time())
+        stream = _MemoryStreamLog(self._kept, session_id, stream_id)
+        self._kept.add(stream)
         return stream
 
     async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
         await trio.lowlevel.checkpoint()
-        self._expire()
-        try:
-            return self._sessions[session_id][stream_id]
-        except KeyError:
-            raise UnknownStreamError(stream_id) from None
+        return self._kept.find(session_id, stream_id, trio.current_time())
 
     def discard_session(self, session_id: SessionId) -> None:
-        for stream in list(self._sessions.get(session_id, {}).values()):
-            stream.discard()
+        self._kept.discard_session(session_id)
+
+    def save_session(self, session: SavedSession) -> None:
+        """Do nothing: what is in memory ends with the process, and so does the session."""
+
+    async def find_session(self, session_id: SessionId) -> SavedSession | None:
+        await trio.lowlevel.checkpoint()
+        return None
 
     def statistics(self) -> EventLogStatistics:
-        streams = [stream for session in list(self._sessions.values()) for stream in list(session.values())]
-        return EventLogStatistics(
-            streams=len(streams),
-            finished_streams=len(self._finished),
-            events=sum(len(stream.window) for stream in streams),
-            bytes=self.size,
-        )
-
-    def appended(self, stream: _MemoryStreamLog, growth: int) -> None:
-        """Count the bytes by which a stream has grown as it appended an event, and keep the bounds."""
-        self.size += growth
-        self._by_append[stream] = None
-        self._by_append.move_to_end(stream)
-        while self.size > self.max_bytes:
-            self._make_room(stream.window)
-
-    def _make_room(self, window: EventWindow) -> None:
-        if self._finished:
-            next(iter(self._finished)).discard()
-        elif len(window) > 1:
-            self.size -= window.drop_oldest()
-        else:
-            silent = next(iter(self._by_append))
-            self.size -= silent.window.drop_oldest()
-            if not len(silent.window):
-                del self._by_append[silent]
-
-    def ended(self, stream: _MemoryStreamLog) -> None:
-        """Keep a stream that has ended, for a while."""
-        self._by_append.pop(stream, None)
-        self._finished[stream] = trio.current_time()
-        if len(self._finished) > self.max_finished:
-            next(iter(self._finished)).discard()
-        self._expire()
-
-    def forget(self, stream: _MemoryStreamLog) -> None:
-        """Take a stream out."""
-        streams = self._sessions[stream.session_id]
-        del streams[stream.stream_id]
-        if not streams:
-            del self._sessions[stream.session_id]
-        self._by_append.pop(stream, None)
-        self._finished.pop(stream, None)
-        self.size -= stream.window.size
-
-    def _expire(self) -> None:
-        if self._finished and self.resume_window != math.inf:
-            horizon = trio.current_time() - self.resume_window
-            while self._finished:
-                stream, since = next(iter(self._finished.items()))
-                if since > horizon:
-                    break
-                stream.discard()
+        return self._kept.statistics()
 
 
 @final
 class _MemoryStreamLog(StreamLog):
-    __slots__ = ("_kept", "_log", "_wakes", "session_id", "stream_id", "window")
+    __slots__ = ("_discarded", "_kept", "_wakes", "session_id", "stream_id", "window")
 
-    def __init__(self, log: MemoryEventLog, session_id: SessionId, stream_id: StreamId) -> None:
-        self._log = log
-        self._kept = True
+    def __init__(self, kept: Retention[_MemoryStreamLog], session_id: SessionId, stream_id: StreamId) -> None:
+        self._kept = kept
+        self._discarded = False
         self._wakes: dict[Callable[[], None], None] = {}
         self.session_id: SessionId = session_id
         self.stream_id: StreamId = stream_id
@@ -161,16 +102,14 @@ class _MemoryStreamLog(StreamLog):
     def append_nowait(self, data: bytes, *, last: bool = False) -> int:
         if self.window.finished:
             raise StreamClosedError(self.stream_id)
-        log, window = self._log, self.window
-        if len(data) > log.max_stream_bytes:
-            raise EventTooLargeError("max_stream_bytes", log.max_stream_bytes)
+        kept, window = self._kept, self.window
+        if len(data) > kept.max_stream_bytes:
+            raise EventTooLargeError("max_stream_bytes", kept.max_stream_bytes)
         before = window.size
         seq = window.append(data)
-        # A stream that was discarded is bounded, too, as long as somebody appends to it.
-        while len(window) > log.max_events or window.size > log.max_stream_bytes:
-            window.drop_oldest()
-        if self._kept:
-            log.appended(self, window.size - before)
+        kept.trim(window)
+        if not self._discarded:
+            kept.appended(self, window.size - before)
         if last:
             self.finish()
         else:
@@ -190,15 +129,18 @@ class _MemoryStreamLog(StreamLog):
     def finish(self) -> None:
         if not self.window.finished:
             self.window.finished = True
-            if self._kept:
-                self._log.ended(self)
+            if not self._discarded:
+                self._kept.ended(self, trio.current_time())
             self._wake()
 
     @trio.lowlevel.enable_ki_protection
     def discard(self) -> None:
-        if self._kept:
-            self._kept = False
-            self._log.forget(self)
+        if not self._discarded:
+            self._discarded = True
+            self._kept.forget(self)
+
+    def set_will(self, events: Sequence[bytes]) -> None:
+        """Do nothing: the stream ends with the process, and nobody can ask for it any more."""
 
     async def read(self, after: int, limit: int) -> Batch:
         await trio.lowlevel.checkpoint()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import final
 
 import attrs
@@ -13,7 +14,7 @@ from ._ids import SessionId, StreamId
 from ._statistics import EventLogStatistics
 from ._window import Event
 
-__all__ = ["Batch", "EventLog", "Instrument", "StreamLog"]
+__all__ = ["Batch", "EventLog", "Instrument", "SavedSession", "StreamLog"]
 
 
 @final
@@ -30,6 +31,26 @@ class Batch:
     finished: bool
 
 
+@final
+@attrs.frozen(kw_only=True)
+class SavedSession:
+    """What a log keeps of a session, so that it can be restored in another process.
+
+    Args:
+        session_id: The session.
+        principal: Its owner, if it has one.
+        connection_info: Where the peer that opened it was.
+        created_at: When it was opened.
+        state: What whoever saved it needs to restore it. The log does not look into it.
+    """
+
+    session_id: SessionId
+    principal: str | None
+    connection_info: str | None
+    created_at: datetime
+    state: bytes = attrs.field(repr=False)
+
+
 class StreamLog(ABC):
     """One stream's events, in order, each stored before a reader sees it.
 
@@ -43,21 +64,24 @@ class StreamLog(ABC):
     @property
     @abstractmethod
     def first(self) -> int:
-        """The number of the oldest event that is kept, or of the next one where none is."""
+        """The number of the oldest event that readers may read, or of the next one where there is none."""
 
     @property
     @abstractmethod
     def last(self) -> int:
-        """The number of the newest event; 0 before the first."""
+        """The number of the newest event that readers may read; 0 before the first."""
 
     @property
     @abstractmethod
     def finished(self) -> bool:
-        """Whether no event will follow the last one."""
+        """Whether the stream takes no more events. Those that it has taken may have yet to be stored."""
 
     @abstractmethod
     def append_nowait(self, data: bytes, *, last: bool = False) -> int:
         """Append an event without waiting for it to be stored.
+
+        Where a log does input or output that fails later, the event is lost, and the log says so
+        with `logging` alone. What must not be lost is for `append`.
 
         Args:
             data: The event.
@@ -89,6 +113,7 @@ class StreamLog(ABC):
         Raises:
             StreamClosedError: The stream is finished.
             EventTooLargeError: It is larger than all that may be kept.
+            EventLogFailedError: It could not be stored. It may be tried again.
         """
 
     @abstractmethod
@@ -101,6 +126,18 @@ class StreamLog(ABC):
     @abstractmethod
     def discard(self) -> None:
         """Forget the stream: nobody will come back to it. Idempotent."""
+
+    @abstractmethod
+    def set_will(self, events: Sequence[bytes]) -> None:
+        """Say what is to be appended in the stream's name if the process ends before the stream has.
+
+        A log that survives the process appends these events when it is next opened, and finishes the
+        stream; any other has nothing to do. Stored in order with the events. Has no effect on a stream
+        that is finished.
+
+        Args:
+            events: The last events, in order. They replace those of the call before.
+        """
 
     @abstractmethod
     async def read(self, after: int, limit: int) -> Batch:
@@ -147,7 +184,18 @@ class EventLog(ABC):
 
     @abstractmethod
     def discard_session(self, session_id: SessionId) -> None:
-        """Forget all streams of a session that has ended."""
+        """Forget all streams of a session that has ended, and what was saved of it."""
+
+    @abstractmethod
+    def save_session(self, session: SavedSession) -> None:
+        """Keep what is needed to restore a session in another process, without waiting for it to be stored.
+
+        It replaces what was saved of that session before. A log that ends with the process has nothing to do.
+        """
+
+    @abstractmethod
+    async def find_session(self, session_id: SessionId) -> SavedSession | None:
+        """Find what was saved of a session; ``None`` where there is nothing. Always a checkpoint."""
 
     @abstractmethod
     def statistics(self) -> EventLogStatistics:

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from streamscope import Event, abc
-from streamscope.abc import Batch, EventLog, Instrument, StreamLog
+from streamscope.abc import Batch, EventLog, Instrument, SavedSession, StreamLog
 
 # To add to these is to break whoever implements them.
 TO_IMPLEMENT = {
@@ -18,17 +18,18 @@ TO_IMPLEMENT = {
         "append",
         "finish",
         "discard",
+        "set_will",
         "read",
         "attach",
         "detach",
     },
-    EventLog: {"open_stream", "find_stream", "discard_session", "statistics"},
+    EventLog: {"open_stream", "find_stream", "discard_session", "save_session", "find_session", "statistics"},
     Instrument: {"changed"},
 }
 
 
 def test_every_interface_is_listed():
-    assert {getattr(abc, name) for name in abc.__all__} == {*TO_IMPLEMENT, Batch}
+    assert {getattr(abc, name) for name in abc.__all__} == {*TO_IMPLEMENT, Batch, SavedSession}
 
 
 @pytest.mark.parametrize("interface", TO_IMPLEMENT)

@@ -89,13 +89,13 @@ def test_the_whole_must_have_room_for_one_stream():
     with pytest.raises(ValueError, match=r"^max_bytes=16777215 has no room for max_stream_bytes=16777216$"):
         MemoryEventLog(max_bytes=16 * 2**20 - 1)
     log = MemoryEventLog(max_bytes=7, max_stream_bytes=7)
-    assert (log.max_bytes, log.max_stream_bytes) == (7, 7)
+    assert (log._kept.max_bytes, log._kept.max_stream_bytes) == (7, 7)
 
 
 def test_the_defaults_are_part_of_the_interface():
-    log = MemoryEventLog()
-    assert (log.max_events, log.max_finished, log.resume_window) == (1024, 10_000, 300)
-    assert (log.max_stream_bytes, log.max_bytes) == (16 * 2**20, 256 * 2**20)
+    kept = MemoryEventLog()._kept
+    assert (kept.max_events, kept.max_finished, kept.resume_window) == (1024, 10_000, 300)
+    assert (kept.max_stream_bytes, kept.max_bytes) == (16 * 2**20, 256 * 2**20)
 
 
 # Bounds of one stream
@@ -439,7 +439,7 @@ class Comparison:
         if stream.finished_at is not None:
             with pytest.raises(StreamClosedError):
                 stream.handle.append_nowait(data, last=last)
-        elif len(data) > self.log.max_stream_bytes:
+        elif len(data) > self.log._kept.max_stream_bytes:
             with pytest.raises(EventTooLargeError):
                 await stream.handle.append(data, last=last)
         else:
@@ -465,8 +465,8 @@ class Comparison:
         open_with_events = [
             stream for stream in model.by_append if stream.kept and stream.events and stream.finished_at is None
         ]
-        assert list(self.log._by_append) == [stream.handle for stream in open_with_events]
-        assert set(self.log._sessions) == {stream.session_id for stream in model.kept}
+        assert list(self.log._kept.by_append) == [stream.handle for stream in open_with_events]
+        assert set(self.log._kept.sessions) == {stream.session_id for stream in model.kept}
 
 
 def play(options: dict[str, Any], story: list[tuple[Any, ...]]) -> None:
@@ -506,7 +506,7 @@ class Counted(OrderedDict[Any, Any]):
 async def cost(count: int, size: int) -> int:
     """How many streams are looked at to append ten events, in a full log with ``count`` open streams without events."""
     log = MemoryEventLog(max_bytes=10, max_stream_bytes=10)
-    log._by_append = Counted()
+    log._kept.by_append = Counted()
     for _ in range(count):
         open_stream(log)
     _, one = open_stream(log)
@@ -541,7 +541,7 @@ async def test_expiry_looks_at_what_has_expired_and_at_one_more(count, autojump_
             CountedItems.looks += 1
             return super().items()
 
-    log._finished = CountedItems(log._finished)
+    log._kept.finished = CountedItems(log._kept.finished)
     CountedItems.looks = 0
     open_stream(log)
     assert log.statistics().finished_streams == count

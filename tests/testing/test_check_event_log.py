@@ -12,57 +12,26 @@ import pytest
 import trio
 
 from streamscope import Event, EventTooLargeError, MemoryEventLog, SessionId, StreamClosedError, StreamId
+from streamscope._forward import ForwardingEventLog, ForwardingStreamLog
 from streamscope.abc import Batch, EventLog, StreamLog
 from streamscope.testing import check_event_log
 
 
-class Handle(StreamLog):
+class Handle(ForwardingStreamLog):
     """Passes everything on to a good log; the subclasses below each do one thing wrong."""
 
     def __init__(self, log: Log, session_id: SessionId, inner: StreamLog) -> None:
+        super().__init__(inner)
         self.log = log
         self.session_id = session_id
-        self.inner = inner
-
-    @property
-    def first(self) -> int:
-        return self.inner.first
-
-    @property
-    def last(self) -> int:
-        return self.inner.last
-
-    @property
-    def finished(self) -> bool:
-        return self.inner.finished
-
-    def append_nowait(self, data: bytes, *, last: bool = False) -> int:
-        return self.inner.append_nowait(data, last=last)
-
-    async def append(self, data: bytes, *, last: bool = False) -> int:
-        return await self.inner.append(data, last=last)
-
-    def finish(self) -> None:
-        self.inner.finish()
-
-    def discard(self) -> None:
-        self.inner.discard()
-
-    async def read(self, after: int, limit: int) -> Batch:
-        return await self.inner.read(after, limit)
-
-    def attach(self, wake: Callable[[], None]) -> None:
-        self.inner.attach(wake)
-
-    def detach(self, wake: Callable[[], None]) -> None:
-        self.inner.detach(wake)
 
 
-class Log(EventLog):
+class Log(ForwardingEventLog):
     handle: type[Handle] = Handle
+    inner: MemoryEventLog
 
     def __init__(self) -> None:
-        self.inner = MemoryEventLog(max_events=40, max_stream_bytes=2048)
+        super().__init__(MemoryEventLog(max_events=40, max_stream_bytes=2048))
         self.handles: dict[StreamId, Handle] = {}
 
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
@@ -73,12 +42,6 @@ class Log(EventLog):
     async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
         await self.inner.find_stream(session_id, stream_id)
         return self.handles[stream_id]
-
-    def discard_session(self, session_id: SessionId) -> None:
-        self.inner.discard_session(session_id)
-
-    def statistics(self) -> Any:
-        return self.inner.statistics()
 
 
 async def check(make_log: Callable[[], EventLog]) -> None:
@@ -458,7 +421,7 @@ class ReadIsACheckpointOnlyIfThereIsSomething(Handle):
 @bad(r"find_stream\(\) is not a checkpoint")
 class FindIsNoCheckpoint(Log):
     async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
-        if stream_id in self.inner._sessions.get(session_id, {}):
+        if stream_id in self.inner._kept.sessions.get(session_id, {}):
             return self.handles[stream_id]
         return await super().find_stream(session_id, stream_id)
 
@@ -466,7 +429,7 @@ class FindIsNoCheckpoint(Log):
 @bad(r"find_stream\(\) that is refused is not a checkpoint")
 class RefusedFindIsNoCheckpoint(Log):
     async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
-        if stream_id not in self.inner._sessions.get(session_id, {}):
+        if stream_id not in self.inner._kept.sessions.get(session_id, {}):
             raise KeyError(stream_id)
         return await super().find_stream(session_id, stream_id)
 
@@ -570,7 +533,7 @@ class FindsAcrossSessions(Log):
     async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
         await trio.lowlevel.checkpoint()
         handle = self.handles.get(stream_id)
-        if handle is None or stream_id not in self.inner._sessions.get(handle.session_id, {}):
+        if handle is None or stream_id not in self.inner._kept.sessions.get(handle.session_id, {}):
             return await super().find_stream(session_id, stream_id)
         return handle
 
@@ -579,14 +542,14 @@ class FindsAcrossSessions(Log):
 class RaisesKeyError(Log):
     async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
         await trio.lowlevel.checkpoint()
-        self.inner._sessions[session_id][stream_id]
+        self.inner._kept.sessions[session_id][stream_id]
         return self.handles[stream_id]
 
 
 @bad(r"open_stream\(\) of an open stream should raise ValueError, and raises nothing")
 class OpensTwice(Log):
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
-        if stream_id in self.inner._sessions.get(session_id, {}):
+        if stream_id in self.inner._kept.sessions.get(session_id, {}):
             return self.handles[stream_id]
         return super().open_stream(session_id, stream_id)
 
@@ -630,14 +593,14 @@ class EmptiesWhatWasDiscarded(Handle):
 @bad(r"find_stream\(\) of a stream of a session that was discarded should raise UnknownStreamError")
 class DiscardsOneStreamOfASession(Log):
     def discard_session(self, session_id: SessionId) -> None:
-        for stream in list(self.inner._sessions.get(session_id, {}).values())[:1]:
+        for stream in list(self.inner._kept.sessions.get(session_id, {}).values())[:1]:
             stream.discard()
 
 
 @bad(r"no stream .* in this session")
 class DiscardsAllSessions(Log):
     def discard_session(self, session_id: SessionId) -> None:
-        for known in list(self.inner._sessions):
+        for known in list(self.inner._kept.sessions):
             self.inner.discard_session(known)
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import Final, final
 
 from mcp.server.streamable_http import EventStore
 from mcp_types import JSONRPCMessage, jsonrpc_message_adapter
 
-from .._ids import SessionId, StreamId
+from .._forward import ForwardingEventLog, ForwardingStreamLog
+from .._ids import StreamId
 from .._memory import MemoryEventLog
-from .._statistics import EventLogStatistics
-from ..abc import Batch, EventLog, StreamLog
+from ..abc import StreamLog
 
 logger: Final = logging.getLogger("streamscope.mcp")
 
 
 @final
-class EventStoreLog(EventLog):
+class EventStoreLog(ForwardingEventLog):
     """Keeps events in memory for readers, and gives each to an event store of the SDK's first.
 
     The store gets our stream identifiers, which are unique, and so cannot mix
@@ -30,51 +29,29 @@ class EventStoreLog(EventLog):
     """
 
     def __init__(self, store: EventStore) -> None:
+        super().__init__(MemoryEventLog())
         self._store = store
-        self._memory = MemoryEventLog()
 
-    def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
-        return _StoredStreamLog(self._store, str(stream_id), self._memory.open_stream(session_id, stream_id))
-
-    async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
-        return _StoredStreamLog(self._store, str(stream_id), await self._memory.find_stream(session_id, stream_id))
-
-    def discard_session(self, session_id: SessionId) -> None:
-        self._memory.discard_session(session_id)
-
-    def statistics(self) -> EventLogStatistics:
-        return self._memory.statistics()
+    def wrap(self, stream_id: StreamId, inner: StreamLog) -> StreamLog:
+        """Give the stream's events to the store, too."""
+        return _StoredStreamLog(self._store, str(stream_id), inner)
 
 
 @final
-class _StoredStreamLog(StreamLog):
-    __slots__ = ("_memory", "_name", "_store")
+class _StoredStreamLog(ForwardingStreamLog):
+    # What is appended without waiting is in memory alone, as the store can only be awaited. Only notices
+    # that nobody waits for take this way.
 
-    def __init__(self, store: EventStore, name: str, memory: StreamLog) -> None:
+    __slots__ = ("_name", "_store")
+
+    def __init__(self, store: EventStore, name: str, inner: StreamLog) -> None:
+        super().__init__(inner)
         self._store = store
         self._name = name
-        self._memory = memory
-
-    @property
-    def first(self) -> int:
-        return self._memory.first
-
-    @property
-    def last(self) -> int:
-        return self._memory.last
-
-    @property
-    def finished(self) -> bool:
-        return self._memory.finished
-
-    def append_nowait(self, data: bytes, *, last: bool = False) -> int:
-        # The store can only be awaited, so this event is in memory alone. Only notices that nobody
-        # waits for take this way.
-        return self._memory.append_nowait(data, last=last)
 
     async def append(self, data: bytes, *, last: bool = False) -> int:
         await self._offer(data)
-        return await self._memory.append(data, last=last)
+        return await super().append(data, last=last)
 
     async def _offer(self, data: bytes) -> None:
         try:
@@ -87,18 +64,3 @@ class _StoredStreamLog(StreamLog):
         except Exception:
             # Whoever waits for the event gets it all the same.
             logger.exception("the event store did not take an event")
-
-    def finish(self) -> None:
-        self._memory.finish()
-
-    def discard(self) -> None:
-        self._memory.discard()
-
-    async def read(self, after: int, limit: int) -> Batch:
-        return await self._memory.read(after, limit)
-
-    def attach(self, wake: Callable[[], None]) -> None:
-        self._memory.attach(wake)
-
-    def detach(self, wake: Callable[[], None]) -> None:
-        self._memory.detach(wake)
