@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import streamscope
-from streamscope import abc, testing
+from streamscope import abc, log, testing
 
 ROOT = Path(streamscope.__file__).parent
 REFERENCE = Path(__file__).parents[1] / "docs" / "api.rst"
@@ -28,7 +28,7 @@ PACKAGES = [
     ".".join(["streamscope", *path.parent.relative_to(ROOT).parts]) for path in sorted(ROOT.rglob("__init__.py"))
 ]
 # Classes that are neither final nor abstract: bases of errors, to be caught and not to be derived from.
-BASES_OF_ERRORS = {streamscope.LimitError}
+BASES_OF_ERRORS = {streamscope.EventLogError, streamscope.LimitError, log.EventLogOpenError}
 
 
 def load(package: str) -> ModuleType:
