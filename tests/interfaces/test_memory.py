@@ -4,7 +4,6 @@ import math
 from collections import OrderedDict
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from hypothesis import example, given
@@ -16,15 +15,14 @@ from streamscope import (
     EventTooLargeError,
     MemoryEventLog,
     SessionId,
-    StreamClosedError,
     StreamId,
     UnknownStreamError,
 )
 from streamscope.abc import StreamLog
 from streamscope.testing import check_event_log
+from tests import event_logs
+from tests.event_logs import S1, S2, Agreement
 from tests.helpers import simulate
-
-S1, S2 = SessionId("s1"), SessionId("s2")
 
 
 def open_stream(log: MemoryEventLog, session_id: SessionId = S1) -> tuple[StreamId, StreamLog]:
@@ -298,183 +296,27 @@ async def test_the_last_event_wakes_once():
 # Against a model
 
 
-@attrs.define(eq=False)
-class ModelStream:
-    handle: StreamLog
-    stream_id: StreamId
-    session_id: SessionId
-    kept: bool = True
-    finished_at: float | None = None
-    dropped: int = 0
-    appended: list[bytes] = attrs.Factory(list)
-
-    @property
-    def events(self) -> list[bytes]:
-        return self.appended[self.dropped :]
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.events))
-
-
-class Model:
-    """What the docstring says, in plain lists that are searched as a whole."""
-
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.options = options
-        self.streams: list[ModelStream] = []
-        self.by_append: list[ModelStream] = []
-        self.by_end: list[ModelStream] = []
-
-    @property
-    def kept(self) -> list[ModelStream]:
-        return [stream for stream in self.streams if stream.kept]
-
-    @property
-    def finished(self) -> list[ModelStream]:
-        return [stream for stream in self.by_end if stream.kept]
-
-    @property
-    def size(self) -> int:
-        return sum(stream.size for stream in self.kept)
-
-    def expire(self, now: float) -> None:
-        for stream in self.finished:
-            assert stream.finished_at is not None
-            if now - stream.finished_at >= self.options["resume_window"]:
-                stream.kept = False
-
-    def append(self, stream: ModelStream, data: bytes) -> None:
-        stream.appended.append(data)
-        while len(stream.events) > self.options["max_events"] or stream.size > self.options["max_stream_bytes"]:
-            stream.dropped += 1
-        if stream.kept:
-            self.by_append = [other for other in self.by_append if other is not stream] + [stream]
-            while self.size > self.options["max_bytes"]:
-                self.make_room(stream)
-
-    def make_room(self, stream: ModelStream) -> None:
-        if self.finished:
-            self.finished[0].kept = False
-        elif len(stream.events) > 1:
-            stream.dropped += 1
-        else:
-            silent = next(other for other in self.by_append if other.kept and other.events)
-            silent.dropped += 1
-
-    def finish(self, stream: ModelStream, now: float) -> None:
-        if stream.finished_at is None:
-            stream.finished_at = now
-            if stream.kept:
-                self.by_end.append(stream)
-                if len(self.finished) > self.options["max_finished"]:
-                    self.finished[0].kept = False
-                self.expire(now)
-
-
-number = st.integers(0, 5)
-steps = st.one_of(
-    st.tuples(st.just("open"), st.sampled_from([S1, S2])),
-    st.tuples(st.just("append"), number, st.integers(0, 9), st.booleans()),
-    st.tuples(st.just("append"), number, st.integers(0, 9), st.just(False)),
-    st.tuples(st.just("finish"), number),
-    st.tuples(st.just("discard"), number),
-    st.tuples(st.just("discard session"), st.sampled_from([S1, S2])),
-    st.tuples(st.just("find"), number, st.sampled_from([S1, S2])),
-    st.tuples(st.just("sleep"), st.sampled_from([1.0, 4.0])),
-)
-options = st.fixed_dictionaries(
-    {
-        "max_events": st.integers(1, 4),
-        "max_stream_bytes": st.integers(1, 12),
-        "max_bytes": st.integers(12, 30),
-        "max_finished": st.integers(1, 3),
-        "resume_window": st.sampled_from([0.5, 5.0, math.inf]),
-    }
-)
-
-
-class Comparison:
-    def __init__(self, options: dict[str, Any]) -> None:
-        self.log = MemoryEventLog(**options)
-        self.model = Model(options)
-
-    async def take(self, step: tuple[Any, ...]) -> None:
-        log, model = self.log, self.model
-        match step:
-            case "open", session_id:
-                stream_id = StreamId.new()
-                model.streams.append(ModelStream(log.open_stream(session_id, stream_id), stream_id, session_id))
-                model.expire(trio.current_time())
-            case "discard session", session_id:
-                log.discard_session(session_id)
-                for stream in model.kept:
-                    stream.kept = stream.session_id != session_id
-            case "sleep", seconds:
-                await trio.sleep(seconds)
-            case name, which, *rest if model.streams:
-                # The newest streams, so that a story has more to tell of each of them.
-                await self.take_with_stream(name, model.streams[-1 - which % len(model.streams)], rest)
-
-    async def take_with_stream(self, name: str, stream: ModelStream, rest: list[Any]) -> None:
-        log, model = self.log, self.model
-        match name, *rest:
-            case "append", size, last:
-                await self.append(stream, bytes(size), last=last)
-            case ("finish",):
-                stream.handle.finish()
-                model.finish(stream, trio.current_time())
-            case ("discard",):
-                stream.handle.discard()
-                stream.kept = False
-            case "find", session_id:
-                model.expire(trio.current_time())
-                if stream.kept and stream.session_id == session_id:
-                    assert await log.find_stream(session_id, stream.stream_id) is stream.handle
-                else:
-                    with pytest.raises(UnknownStreamError):
-                        await log.find_stream(session_id, stream.stream_id)
-
-    async def append(self, stream: ModelStream, data: bytes, *, last: bool) -> None:
-        if stream.finished_at is not None:
-            with pytest.raises(StreamClosedError):
-                stream.handle.append_nowait(data, last=last)
-        elif len(data) > self.log._kept.max_stream_bytes:
-            with pytest.raises(EventTooLargeError):
-                await stream.handle.append(data, last=last)
-        else:
-            self.model.append(stream, data)
-            if last:
-                self.model.finish(stream, trio.current_time())
-            assert stream.handle.append_nowait(data, last=last) == len(stream.appended)
-
+class MemoryAgreement(Agreement):
     async def check(self) -> None:
-        for stream in self.model.streams:
-            handle = stream.handle
-            assert (handle.first, handle.last) == (stream.dropped + 1, len(stream.appended))
-            assert handle.finished is (stream.finished_at is not None)
-            assert await contents(handle) == stream.events
-        model = self.model
-        assert self.log.statistics() == EventLogStatistics(
-            streams=len(model.kept),
-            finished_streams=len(model.finished),
-            events=sum(len(stream.events) for stream in model.kept),
-            bytes=model.size,
-        )
+        await super().check()
         # Nothing of what was forgotten stays in an index.
+        (log,) = self.logs
+        assert isinstance(log, MemoryEventLog)
         open_with_events = [
-            stream for stream in model.by_append if stream.kept and stream.events and stream.finished_at is None
+            stream.handles[0]
+            for stream in self.model.by_append
+            if stream.kept and stream.events and stream.finished_at is None
         ]
-        assert list(self.log._kept.by_append) == [stream.handle for stream in open_with_events]
-        assert set(self.log._kept.sessions) == {stream.session_id for stream in model.kept}
+        assert list(log._kept.by_append) == open_with_events
+        assert set(log._kept.sessions) == {stream.session_id for stream in self.model.kept}
 
 
 def play(options: dict[str, Any], story: list[tuple[Any, ...]]) -> None:
     async def main() -> None:
-        comparison = Comparison(options)
+        agreement = MemoryAgreement([MemoryEventLog(**options)], options, trio.sleep)
         for step in story:
-            await comparison.take(step)
-            await comparison.check()
+            await agreement.take(step)
+            await agreement.check()
 
     simulate(main)
 
@@ -482,7 +324,7 @@ def play(options: dict[str, Any], story: list[tuple[Any, ...]]) -> None:
 SMALL = {"max_events": 2, "max_stream_bytes": 12, "max_bytes": 12, "max_finished": 2, "resume_window": 5.0}
 
 
-@given(options, st.lists(steps, max_size=40))
+@given(event_logs.options, st.lists(event_logs.steps, max_size=40))
 @example(SMALL, [("open", S1), ("finish", 0), ("sleep", 4.0), ("sleep", 1.0), ("open", S1), ("append", 0, 9, False)])
 @example(SMALL, [("open", S1), ("append", 0, 9, False), ("open", S1), ("append", 0, 9, False), ("append", 1, 3, True)])
 def test_against_plain_lists(options, story):
