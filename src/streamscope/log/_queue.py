@@ -104,8 +104,12 @@ class WriteQueue:
             operation.stored()
         self._admit()
 
-    def fail(self, operations: Sequence[Operation], cause: str) -> None:
-        """Take note that operations were not written. Those after them build on them, and fail with them."""
+    def fail(self, operations: Sequence[Operation], cause: str) -> bool:
+        """Take note that operations were not written. Those after them build on them, and fail with them.
+
+        Returns:
+            Whether there is something that was not tried yet: what has waited for room.
+        """
         failed = [*operations, *self._queue]
         self._queue.clear()
         self.count = self.size = 0
@@ -113,7 +117,7 @@ class WriteQueue:
             again = operation.failed(cause)
             if again is not None:
                 self.put(again)
-        self._admit()
+        return self._admit()
 
     def abandon(self, cause: str) -> None:
         """Write no more: everything fails, and nothing is tried again."""
@@ -124,7 +128,8 @@ class WriteQueue:
         for operation in abandoned:
             operation.failed(cause)
 
-    def _admit(self) -> None:
+    def _admit(self) -> bool:
+        admitted = False
         while self._waiting:
             applicant = next(iter(self._waiting))
             if not self._fits(applicant.size):
@@ -132,3 +137,5 @@ class WriteQueue:
             del self._waiting[applicant]
             if applicant.admit():
                 self.put(applicant)
+                admitted = True
+        return admitted

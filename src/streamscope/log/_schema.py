@@ -170,7 +170,7 @@ def _prepare(path: str, writer: sqlite3.Connection) -> None:
         cause = f"it has format {version}, and this streamscope knows only {VERSION}; update, or choose another path"
         raise EventLogVersionError(path, cause)
     if (verdict := _pragma(writer, "quick_check(1)")) != "ok":
-        raise _corrupt(path, str(verdict))
+        raise _corrupt(path, str(verdict).splitlines()[-1])
     if _pragma(writer, "journal_mode = WAL") != "wal":
         raise EventLogMissingError(path, "its file system has no write-ahead log; choose a path on a local disk")
     # What was committed survives the machine, too, and not the process alone.

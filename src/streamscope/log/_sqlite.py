@@ -31,7 +31,7 @@ Ts = TypeVarTuple("Ts")
 
 logger: Final = logging.getLogger("streamscope")
 _BATCH: Final = 256
-_RETRY: Final = 1.0
+_RETRY: Final = 0.25
 
 
 @final
@@ -213,7 +213,8 @@ class SqliteEventLog(EventLog):
             self._discarded |= writes.discarded
             self._unreachable.extend(writes.deleted)
             self._trimmed.update(writes.trimmed | self._trimmed)
-            self.queue.fail(operations, str(exc))
+            if self.queue.fail(operations, str(exc)):
+                self._news.set()
             if not isinstance(exc, sqlite3.Error):
                 raise
             self._report(exc)
