@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, final
 
 import attrs
@@ -30,15 +31,19 @@ class EventWindow:
     A list with a moving start: appending, dropping the oldest and reading from
     any position cost the same however many events are kept. (A deque would take
     700 bytes more for the one event that most streams have.)
+
+    Args:
+        first: The number of the first event.
+        events: Those that are there from the beginning.
     """
 
     __slots__ = ("_events", "_first", "_start", "finished", "size")
 
-    def __init__(self, first: int = 1) -> None:
-        self._events: list[bytes] = []
+    def __init__(self, first: int = 1, events: Iterable[bytes] = ()) -> None:
+        self._events: list[bytes] = list(events)
         self._start = 0
         self._first = first
-        self.size: int = 0
+        self.size: int = sum(map(len, self._events))
         """Bytes of the events that are kept."""
         self.finished: bool = False
         """Whether no event will follow the last one."""
@@ -93,4 +98,5 @@ class EventWindow:
         The caller has seen to it that they are still there: ``seq >= first - 1``.
         """
         begin = self._start + seq + 1 - self._first
-        return [Event(seq + 1 + i, data) for i, data in enumerate(self._events[begin : begin + limit])]
+        events = self._events[begin : begin + limit]
+        return list(map(Event, range(seq + 1, seq + 1 + len(events)), events))

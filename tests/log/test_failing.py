@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import subprocess
 import sys
 
 import pytest
@@ -35,7 +34,7 @@ async def test_a_full_disk_fails_appends_until_there_is_room(tmp_path, caplog, r
         assert await stream.append(b"1") == 1
         limit_pages(log, 0)
         for _ in range(2):
-            with pytest.raises(EventLogFailedError, match="^the event log has failed: database or disk is full$"):
+            with pytest.raises(EventLogFailedError, match=r"^the event log has failed: database or disk is full$"):
                 await stream.append(PAGE)
         assert caplog.messages == ["the event log cannot be written: database or disk is full"]
         # What is stored is there, and what fits can be stored; the numbers have no hole.
@@ -185,9 +184,7 @@ trio.run(main)
 async def test_a_file_that_cannot_grow(tmp_path):
     path = tmp_path / "log.db"
     stream_id = StreamId.new()
-    done = subprocess.run(
-        [sys.executable, "-c", FILLS, path, str(stream_id)], check=True, capture_output=True, text=True
-    )
+    done = await trio.run_process([sys.executable, "-c", FILLS, path, str(stream_id)], capture_stdout=True)
     stored, error, read, again = json.loads(done.stdout)
     assert 10 < stored < 200
     assert error.startswith("the event log has failed: ")

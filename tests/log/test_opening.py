@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sqlite3
 from contextlib import closing
@@ -32,7 +33,7 @@ async def check_refused(path: Path, error: type[EventLogOpenError], message: str
         async with open_sqlite_log(path):
             raise AssertionError("it was opened")
     assert isinstance(caught.value, EventLogError)
-    assert caught.value.path == os.path.realpath(path)
+    assert caught.value.path == str(path)
     assert str(caught.value).startswith(f"the event log {str(path)!r} cannot be opened: ")
     if path.parent.is_dir():
         after = files(path.parent)
@@ -62,7 +63,7 @@ async def test_it_is_a_directory(tmp_path):
     with pytest.raises(EventLogMissingError, match="it is no file"):
         async with open_sqlite_log(directory):
             pass
-    assert os.listdir(directory.parent) == ["log.db"]
+    assert [path.name for path in directory.parent.iterdir()] == ["log.db"]
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="has no directory in which nobody may write")
@@ -174,8 +175,7 @@ async def test_it_can_be_entered_only_once(tmp_path):
 
 @pytest.mark.parametrize(
     "option",
-    ["max_events", "max_stream_bytes", "max_bytes", "max_finished", "max_saved_sessions", "max_pending"]
-    + ["max_pending_bytes", "max_recent_bytes", "resume_window", "drain_timeout"],
+    [name for name in inspect.signature(open_sqlite_log).parameters if name != "path"],
 )
 def test_options_are_checked(tmp_path, option):
     with pytest.raises(ValueError, match=rf"^{option} must be "):

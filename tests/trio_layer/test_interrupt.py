@@ -284,7 +284,7 @@ def check_counts(sessions: SessionManager) -> None:
         assert session.owner._idle.holds == holds + sum(stream.holds_session for stream in session.streams)
     log = sessions.streams.log
     assert isinstance(log, streamscope.MemoryEventLog)
-    kept = [stream.window.size for session_logs in log._sessions.values() for stream in session_logs.values()]
+    kept = [stream.window.size for session_logs in log._kept.sessions.values() for stream in session_logs.values()]
     assert log.statistics().bytes == sum(kept)
 
 

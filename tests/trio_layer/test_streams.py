@@ -11,7 +11,6 @@ from trio.testing import MockClock, assert_no_checkpoints, wait_all_tasks_blocke
 
 from streamscope import (
     CloseReason,
-    EventLogStatistics,
     MemoryEventLog,
     Session,
     SessionClosed,
@@ -29,7 +28,8 @@ from streamscope import (
     WrongThreadError,
     open_session_manager,
 )
-from streamscope.abc import EventLog, StreamLog
+from streamscope._forward import ForwardingEventLog
+from streamscope.abc import StreamLog
 from tests.helpers import (
     Boom,
     Reaction,
@@ -508,25 +508,16 @@ async def test_ending_a_stream_twice_keeps_the_first_reason() -> None:
 # The log
 
 
-class FullLog(EventLog):
+class FullLog(ForwardingEventLog):
     """A log that takes no streams, as a disk that is full."""
 
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
         raise Boom
 
-    async def find_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
-        raise UnknownStreamError(stream_id)
-
-    def discard_session(self, session_id: SessionId) -> None:
-        pass
-
-    def statistics(self) -> EventLogStatistics:
-        return EventLogStatistics(streams=0, finished_streams=0, events=0, bytes=0)
-
 
 async def test_a_stream_that_the_log_refuses_is_not_opened() -> None:
     recorder = Recorder()
-    async with open_session_manager(log=FullLog(), instruments=(recorder,)) as sessions:
+    async with open_session_manager(log=FullLog(MemoryEventLog()), instruments=(recorder,)) as sessions:
         async with sessions.open_session() as session:
             await refused(Boom, session.open_stream().__aenter__)
             await refused(Boom, lambda: session.start_stream(serve))

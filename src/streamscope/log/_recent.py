@@ -38,7 +38,7 @@ class Recent:
         key = (row, _TAIL)
         tail = self._windows.get(key)
         if tail is None or tail.last + 1 != seq:
-            tail = self._put(key, EventWindow(first=seq))
+            tail = self._put(key, EventWindow(seq))
         before = tail.size
         tail.append(data)
         while len(tail) > _TAIL_EVENTS or (tail.size > _TAIL_BYTES and len(tail) > 1):
@@ -48,9 +48,7 @@ class Recent:
 
     def add_block(self, row: int, after: int, events: Sequence[bytes]) -> None:
         """Keep events that were read: those that follow number ``after``, to the end of the block at most."""
-        window = EventWindow(first=after + 1)
-        for data in events:
-            window.append(data)
+        window = EventWindow(after + 1, events)
         key = (row, after // BLOCK)
         self._put(key, window)
         self.size += window.size

@@ -149,11 +149,11 @@ class SqliteEventLog(EventLog):
         self._news.set()
 
     async def fetch(self, row: int, after: int, last: int) -> list[bytes]:
-        """Read the events that follow number ``after``, up to ``last`` or the end of the block."""
-        events = await self._read(self._database.read, row, after, min(last, (after // BLOCK + 1) * BLOCK))
-        if events:
-            self.recent.add_block(row, after, events)
-        return events
+        """Read the events that follow number ``after``, up to ``last`` or the end of the block.
+
+        They are the right ones if the first of them is kept when this returns.
+        """
+        return await self._read(self._database.read, row, after, min(last, (after // BLOCK + 1) * BLOCK))
 
     async def _read(self, read: Callable[[Unpack[Ts]], T], *args: *Ts) -> T:
         try:

@@ -170,16 +170,18 @@ class SqliteStreamLog(StreamLog):
         await trio.lowlevel.checkpoint()
         if after >= self.last:
             return Batch([], self._over)
-        if after + 1 < self.first:
-            raise EventsExpiredError(self.stream_id, after, self.first)
+        self._check_kept(after)
         events = self._log.recent.after(self.row, after, limit)
         if not events:
             found = await self._log.fetch(self.row, after, self.last)
-            events = [Event(seq, data) for seq, data in enumerate(found[:limit], after + 1)]
-        if not events:
-            # They were dropped meanwhile.
-            raise EventsExpiredError(self.stream_id, after, self.first)
+            self._check_kept(after)
+            self._log.recent.add_block(self.row, after, found)
+            events = list(map(Event, range(after + 1, after + 1 + limit), found))
         return Batch(events, self._over and events[-1].seq == self.last)
+
+    def _check_kept(self, after: int) -> None:
+        if after + 1 < self.first:
+            raise EventsExpiredError(self.stream_id, after, self.first)
 
     def attach(self, wake: Callable[[], None]) -> None:
         self._wakes[wake] = None
