@@ -85,6 +85,16 @@ def count(text: str) -> float:
     return _checked(check_count, "it", _number(text), f"must be a whole number of at least 1, or inf, not {text!r}")
 
 
+def event_log(text: str) -> str | None:
+    """Read where events are kept: the path of a database, or ``None`` for memory."""
+    kind, colon, where = text.partition(":")
+    if (kind, colon) == ("memory", ""):
+        return None
+    if kind == "sqlite" and where:
+        return where
+    raise argparse.ArgumentTypeError(f"must be memory, or sqlite:PATH as in sqlite:events.db, not {text!r}")
+
+
 def pace(text: str) -> float:
     """Read a factor."""
     value = _number(text)
@@ -168,6 +178,14 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
         choices=["streamscope", "hypercorn"],
         default="streamscope",
         help="what speaks HTTP: the server of this package, or Hypercorn (default: %(default)s)",
+    )
+    running.add_argument(
+        "--log",
+        type=event_log,
+        default="memory",
+        metavar="LOG",
+        help="where events are kept for clients that come back: memory, or sqlite:PATH for a database that is made "
+        "where there is none, and is there after a restart (default: %(default)s)",
     )
     running.add_argument(
         "--grace",

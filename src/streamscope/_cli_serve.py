@@ -7,6 +7,7 @@ import errno
 import logging
 import socket
 import sys
+from contextlib import nullcontext
 from functools import partial
 from typing import Final
 
@@ -26,6 +27,7 @@ from ._cli_errors import CannotStartError, TargetRaisedError, foreign_part, leav
 from ._cli_target import load
 from ._open import open_session_manager
 from .abc import Instrument
+from .log import EventLogOpenError, open_sqlite_log
 from .mcp import HostPolicy, serve
 from .mcp._seam import AnyServer
 from .mcp._wire import default_hosts
@@ -60,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve the target, and return the exit status.
 
     Raises:
-        CannotStartError: It cannot be served, or not there.
+        CannotStartError: It cannot be served, or not there, or its events cannot be kept there.
         TargetRaisedError: Its module raised an exception.
     """
     # Before the target is imported: an MCPServer sets logging up where nobody has.
@@ -74,6 +76,8 @@ def run(options: argparse.Namespace) -> int:
     except (Exception, BaseExceptionGroup) as exc:
         # Nurseries wrap it in groups.
         match leaves(exc):
+            case [EventLogOpenError() as error]:
+                raise CannotStartError(str(error)) from None
             case [error] if foreign_part(error) is not None and not only_interrupts(error):
                 raise TargetRaisedError(error, f"{options.target} has failed") from None
             case [OSError() as error] if isinstance(error, socket.gaierror) or error.errno in _NO_LISTENING:
@@ -100,7 +104,9 @@ def host_policy(options: argparse.Namespace) -> HostPolicy:
 
 async def _serve(server: AnyServer, hosts: HostPolicy, options: argparse.Namespace) -> None:
     async with (
+        nullcontext() if options.log is None else open_sqlite_log(options.log) as log,
         open_session_manager(
+            log=log,
             instruments=(ChangeLog(),) if logger.isEnabledFor(logging.DEBUG) else (),
             idle_timeout=options.idle_timeout,
             max_age=options.max_age,

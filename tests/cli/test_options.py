@@ -25,6 +25,7 @@ def test_the_defaults_are_those_of_the_library():
     assert options.max_age == limits.max_age
     assert options.max_sessions == limits.max_sessions
     assert options.log_level == "info"
+    assert options.log is None
     assert options.allowed_hosts == options.allowed_origins == []
 
 
@@ -43,6 +44,8 @@ def test_the_defaults_are_those_of_the_library():
         ("--grace", "0", 0),
         ("--grace", "inf", math.inf),
         ("--log-level", "DEBUG", "debug"),
+        ("--log", "memory", None),
+        ("--log", "sqlite:C:/events.db", "C:/events.db"),
     ],
 )
 def test_a_good_value_is_taken(option, text, value):
@@ -57,6 +60,9 @@ def test_a_good_value_is_taken(option, text, value):
         ("--port", "http", "a port from 0 to 65535"),
         ("--port", "²", "a port from 0 to 65535"),
         ("--path", "mcp", "begins with a slash"),
+        ("--log", "memory:", "must be memory, or sqlite:PATH as in sqlite:events.db"),
+        ("--log", "sqlite:", "must be memory, or sqlite:PATH as in sqlite:events.db"),
+        ("--log", "events.db", "must be memory, or sqlite:PATH as in sqlite:events.db"),
         ("--path", "/a b", "a plain path"),
         ("--path", "/a?b", "a plain path"),
         ("--path", "/é", "a plain path"),

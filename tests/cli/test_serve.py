@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sqlite3
 import sys
+from contextlib import closing
 
 import httpx2
 import mcp
@@ -48,6 +50,21 @@ async def test_clients_of_both_eras(demo_target):
         await served.has_stopped()
         assert re.fullmatch(r"http://127\.0\.0\.1:[1-9][0-9]*/mcp\n", served.printed.decode())
         assert served.log == ""
+
+
+async def test_events_in_a_database(demo_target, tmp_path):
+    path = tmp_path / "events.db"
+    async with serving(demo_target, "--log", f"sqlite:{path}") as served:
+        for mode, _ in ERAS:
+            async with mcp.Client(served.url, mode=mode) as client:
+                assert (await client.call_tool("add", {"a": 40, "b": 2})).structured_content == {"result": 42}
+        message = refusal("serve", demo_target, "--log", f"sqlite:{path}")
+        assert message.startswith(f"the event log {str(path)!r} cannot be opened: another process, or another log")
+        served.process.terminate()
+        assert await served.has_stopped() == 0
+    with closing(sqlite3.connect(path)) as database:
+        # What was in it went with its sessions.
+        assert database.execute("SELECT * FROM streams").fetchall() == []
 
 
 async def test_a_module_on_an_address_of_one_s_own(demo_target, tmp_path, port):

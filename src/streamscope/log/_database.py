@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, final
 
@@ -12,6 +13,12 @@ from ._writes import Writes
 
 _ROWS: Final = 64
 _BLOCK_BYTES: Final = 2**18
+
+
+def delete_discarded(writer: sqlite3.Connection) -> None:
+    """Delete the streams that nobody can find, and now nobody reads any more either."""
+    for table, column in (("events", "stream"), ("wills", "stream"), ("streams", "id")):
+        writer.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM streams WHERE discarded)")  # noqa: S608 - names of ours
 
 
 @final
@@ -115,5 +122,8 @@ class Database:
     def close(self) -> None:
         """Close the connections, the lock's last."""
         self._reader.close()
+        # What is left of it is deleted when the database is opened.
+        with suppress(sqlite3.Error):
+            delete_discarded(self._writer)
         self._writer.close()
         self._lock.close()

@@ -22,7 +22,7 @@ from typing import Final, final
 import attrs
 
 from .._ids import SessionId, StreamId
-from ._database import Database
+from ._database import Database, delete_discarded
 from ._errors import (
     EventLogBusyError,
     EventLogCorruptError,
@@ -182,8 +182,7 @@ def _prepare(path: str, writer: sqlite3.Connection) -> None:
 def _recover(writer: sqlite3.Connection) -> Found:
     """Finish what an earlier process has left, and list what there is."""
     writer.execute("BEGIN IMMEDIATE")
-    for table, column in (("events", "stream"), ("wills", "stream"), ("streams", "id")):
-        writer.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM streams WHERE discarded)")  # noqa: S608 - names of ours
+    delete_discarded(writer)
     writer.execute(
         "INSERT INTO events SELECT stream, seq + 1 + coalesce("
         "(SELECT max(seq) FROM events WHERE stream = wills.stream), 0), data FROM wills"
