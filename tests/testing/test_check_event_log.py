@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +13,7 @@ import trio
 
 from streamscope import Event, EventTooLargeError, MemoryEventLog, SessionId, StreamClosedError, StreamId
 from streamscope._forward import ForwardingEventLog, ForwardingStreamLog
-from streamscope.abc import Batch, EventLog, StreamLog
+from streamscope.abc import Batch, EventLog, SavedSession, StreamLog
 from streamscope.testing import check_event_log
 
 
@@ -634,6 +634,81 @@ class CountsOpenStreamsOnly(Log):
             events=statistics.events,
             bytes=statistics.bytes,
         )
+
+
+@bad(r"a stream with a will that has ended is \[b'will', b'1'")
+class AppendsTheWillAtOnce(Handle):
+    def set_will(self, events: Sequence[bytes]) -> None:
+        for event in events:
+            self.inner.append_nowait(event)
+
+
+@bad(r"a stream that got a will after its end is \[b'1', b'2', b'too late'\]")
+class AppendsTheWillAfterTheEnd(Handle):
+    def set_will(self, events: Sequence[bytes]) -> None:
+        if self.inner.finished:
+            self.inner.window.append(events[0])  # type: ignore[attr-defined]
+
+
+@bad(r"nobody can have a will")
+class RefusesWills(Handle):
+    def set_will(self, events: Sequence[bytes]) -> None:
+        raise RuntimeError("nobody can have a will")
+
+
+class Saving(Log):
+    """A good log that keeps sessions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.saved: dict[SessionId, SavedSession] = {}
+
+    def save_session(self, session: SavedSession) -> None:
+        self.saved[session.session_id] = session
+
+    async def find_session(self, session_id: SessionId) -> SavedSession | None:
+        await trio.lowlevel.checkpoint()
+        return self.saved.get(session_id)
+
+    def discard_session(self, session_id: SessionId) -> None:
+        super().discard_session(session_id)
+        self.saved.pop(session_id, None)
+
+
+async def test_a_log_that_keeps_sessions_is_good(autojump_clock):
+    await check(Saving)
+
+
+@bad(r"find_session\(\) is not a checkpoint")
+class FindSessionIsNoCheckpoint(Saving):
+    async def find_session(self, session_id: SessionId) -> SavedSession | None:
+        return self.saved.get(session_id)
+
+
+@bad(r"the session that find_session\(\) found is SavedSession\(")
+class KeepsTheFirstStateOfASession(Saving):
+    def save_session(self, session: SavedSession) -> None:
+        self.saved.setdefault(session.session_id, session)
+
+
+@bad(r"found a session only once of two times that it was saved")
+class KeepsASessionOnce(Saving):
+    def save_session(self, session: SavedSession) -> None:
+        if self.saved.pop(session.session_id, None) is None:
+            super().save_session(session)
+
+
+@bad(r"find_session\(\) found (another session than the one saved|a session that never was)")
+class FindsAnySession(Saving):
+    async def find_session(self, session_id: SessionId) -> SavedSession | None:
+        await super().find_session(session_id)
+        return next(iter(self.saved.values()), None)
+
+
+@bad(r"find_session\(\) found a session that was discarded")
+class KeepsDiscardedSessions(Saving):
+    def discard_session(self, session_id: SessionId) -> None:
+        self.inner.discard_session(session_id)
 
 
 @bad(r"stream 15 of 16|the number that append\(\) returned is|should be")

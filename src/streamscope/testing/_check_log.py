@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import trio
@@ -11,7 +12,7 @@ import trio.testing
 from .._errors import UnknownStreamError
 from .._ids import SessionId, StreamId
 from .._statistics import EventLogStatistics
-from ..abc import StreamLog
+from ..abc import SavedSession, StreamLog
 from ._bench import Bench, Story, append_all, follow
 from ._require import Refusal, require, require_equal
 
@@ -172,6 +173,54 @@ async def check_many_streams(bench: Bench) -> None:
         require_equal(f"stream {name} of 16", story.data, [b"%d.%d" % (name, number) for number in range(3)])
 
 
+async def check_wills(bench: Bench) -> None:
+    """A last will changes nothing as long as the process lives."""
+    _, stream = bench.open()
+    stream.set_will([b"will"])
+    await append_all(stream, [b"1"])
+    before = bench.log.statistics()
+    stream.set_will([b"another", b"will"])
+    await append_all(stream, [b"2"])
+    stream.set_will([])
+    stream.set_will([b"the last"])
+    stream.finish()
+    story = await follow(stream)
+    require_equal("a stream with a will that has ended", story.data, [b"1", b"2"])
+    stream.set_will([b"too late"])
+    story = await follow(stream)
+    require_equal("a stream that got a will after its end", story.data, [b"1", b"2"])
+    require_equal(
+        "the number of events in statistics() of a stream with a will", bench.log.statistics().events, before.events + 1
+    )
+    stream.discard()
+    stream.set_will([b"much too late"])
+
+
+async def check_saved_sessions(bench: Bench) -> None:
+    """A session that was saved is found as it was saved last, or never is; one that was discarded is not."""
+    find = bench.log.find_session
+    session_id = bench.session_id
+    require(await find(SessionId.new()) is None, "find_session() found a session that never was")
+    bench.open()
+    require(await find(session_id) is None, "find_session() found a session that was not saved")
+    kept: list[bool] = []
+    for state in (b"first", bytes(range(256))):
+        created_at = datetime(2025, 11, 25, 23, 59, 59, 999999, tzinfo=UTC)
+        session = SavedSession(
+            session_id=session_id, principal="vier …", connection_info=None, created_at=created_at, state=state
+        )
+        bench.log.save_session(session)
+        found = await find(session_id)
+        # A log that ends with the process need not keep it.
+        if found is not None:
+            require_equal("the session that find_session() found", found, session)
+        kept.append(found is not None)
+    require(len(set(kept)) == 1, "find_session() found a session only once of two times that it was saved")
+    require(await find(bench.other_session_id) is None, "find_session() found another session than the one saved")
+    bench.log.discard_session(session_id)
+    require(await find(session_id) is None, "find_session() found a session that was discarded")
+
+
 LOG_CHECKS: Final[Sequence[Callable[[Bench], Awaitable[None]]]] = (
     check_finding,
     check_not_finding,
@@ -180,4 +229,6 @@ LOG_CHECKS: Final[Sequence[Callable[[Bench], Awaitable[None]]]] = (
     check_discard_session,
     check_statistics,
     check_many_streams,
+    check_wills,
+    check_saved_sessions,
 )

@@ -121,12 +121,13 @@ async def check_readers(bench: Bench) -> None:
 
 
 async def check_checkpoints(bench: Bench) -> None:
-    """append(), read() and find_stream() are checkpoints, whatever comes out."""
+    """append(), read(), find_stream() and find_session() are checkpoints, whatever comes out."""
     stream_id, stream = bench.open()
     await _require_checkpoint("append()", stream.append, b"1")
     await _require_checkpoint("read() with something there", stream.read, 0, 1)
     await _require_checkpoint("read() with nothing there", stream.read, 1, 1)
     await _require_checkpoint("find_stream()", bench.log.find_stream, bench.session_id, stream_id)
+    await _require_checkpoint("find_session()", bench.log.find_session, bench.session_id)
     stream.finish()
     await _require_checkpoint("append() that is refused", stream.append, b"2")
     await _require_checkpoint("read() at the end", stream.read, 1, 1)
