@@ -220,6 +220,8 @@ async def test_a_log_that_is_closed_takes_nothing_and_gives_nothing(tmp_path):
         await stream.read(0, 1)
     with pytest.raises(trio.ClosedResourceError):
         log.open_stream(SESSION, StreamId.new())
+    with pytest.raises(trio.ClosedResourceError):
+        await log.find_session(SESSION)
     # What cleans up must not fail.
     stream.finish()
     stream.discard()

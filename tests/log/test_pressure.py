@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 import trio
 
-from streamscope import EventsExpiredError, SessionId, StreamId
+from streamscope import EventLogFailedError, EventsExpiredError, SessionId, StreamId
 from streamscope.log import SqliteEventLog, open_sqlite_log
 from tests.log.helpers import contents, settle
 
@@ -235,3 +235,46 @@ async def test_handles_that_nobody_has_are_cleaned_up_from_any_thread(tmp_path):
         await log.open_stream(SESSION, StreamId.new()).append(b"z")
         (count,) = log._database._reader.execute("SELECT count(*) FROM events").fetchone()
         assert count == 2
+
+
+async def test_leaving_takes_only_so_long(tmp_path, caplog):
+    path = tmp_path / "log.db"
+    stream_id = StreamId.new()
+    failed: list[EventLogFailedError] = []
+
+    async def append() -> None:
+        with pytest.raises(EventLogFailedError, match="the event log has failed: it was closed") as caught:
+            await stream.append(b"too late")
+        failed.append(caught.value)
+
+    async with trio.open_nursery() as nursery:
+        async with open_sqlite_log(path, max_pending=3, drain_timeout=0.01) as log:
+            stream = log.open_stream(SESSION, stream_id)
+            assert await stream.append(b"1") == 1
+            # Nothing can be written from here on.
+            log._write_limiter.acquire_on_behalf_of_nowait("a disk that hangs")
+            stream.append_nowait(b"lost")
+            for _ in range(4):
+                nursery.start_soon(append)
+            await trio.testing.wait_all_tasks_blocked()
+            # But the database can be closed.
+            log._write_limiter = trio.CapacityLimiter(1)
+    assert len(failed) == 4
+    assert caplog.messages == ["1 events that nobody waited for could not be stored, and are lost"]
+    async with open_sqlite_log(path) as log:
+        stream = await log.find_stream(SESSION, stream_id)
+        assert await contents(stream) == [b"1"]
+
+
+async def test_much_is_forgotten_in_steps(tmp_path):
+    async with open_sqlite_log(tmp_path / "log.db") as log:
+        for _ in range(300):
+            log.open_stream(SESSION, StreamId.new()).append_nowait(b"x")
+        await settle(log)
+        log.discard_session(SESSION)
+        counts = []
+        stream = log.open_stream(SESSION, StreamId.new())
+        for _ in range(2):
+            await stream.append(b"x")
+            counts += log._database._reader.execute("SELECT count(*) FROM streams").fetchone()
+        assert counts == [45, 1]

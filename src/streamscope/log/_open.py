@@ -57,12 +57,12 @@ class OpenSqliteLog:
         log = self._log
         assert log is not None
         log.close(self._drain_timeout)
-        # The writer has a deadline of its own. Once it is gone, leaving the nursery neither waits, nor
-        # does it wrap what the block has raised.
+        # The writer has a deadline of its own, and so has this wait. Once the writer is gone, leaving the
+        # nursery does not wait, and without an exception to pass on it does not wrap what the block has raised.
         with trio.CancelScope(shield=True):
-            await log.written.wait()
+            await log.written.wait()  # noqa: ASYNC102 - the writer has the deadline
         try:
-            await self._nursery.__aexit__(None, None, None)
+            await self._nursery.__aexit__(None, None, None)  # noqa: ASYNC102 - a nursery is left like this
         finally:
             with trio.CancelScope(shield=True, relative_deadline=_CLOSING):
                 await log.aclose()

@@ -80,6 +80,7 @@ class SqliteEventLog(EventLog):
 
     # Streams
 
+    @trio.lowlevel.enable_ki_protection
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
         self.check_open()
         self.kept.require_new(session_id, stream_id, trio.current_time())
@@ -99,6 +100,7 @@ class SqliteEventLog(EventLog):
 
     # Sessions
 
+    @trio.lowlevel.enable_ki_protection
     def save_session(self, session: SavedSession) -> None:
         self.check_open()
         self._saved[session.session_id] = None
@@ -113,6 +115,7 @@ class SqliteEventLog(EventLog):
 
     async def find_session(self, session_id: SessionId) -> SavedSession | None:
         await trio.lowlevel.checkpoint()
+        self.check_open()
         if session_id not in self._saved:
             return None
         # What was saved last may not be stored yet.
@@ -121,6 +124,7 @@ class SqliteEventLog(EventLog):
         await passed.wait()
         return await self._read(self._database.find_session, session_id)
 
+    @trio.lowlevel.enable_ki_protection
     def discard_session(self, session_id: SessionId) -> None:
         self.kept.discard_session(session_id)
         if session_id in self._saved:
@@ -209,16 +213,17 @@ class SqliteEventLog(EventLog):
         try:
             if writes:
                 await trio.to_thread.run_sync(self._database.write, writes, limiter=self._write_limiter)
-        except BaseException as exc:
+        except sqlite3.Error as exc:
             self._discarded |= writes.discarded
             self._unreachable.extend(writes.deleted)
             self._trimmed.update(writes.trimmed | self._trimmed)
             if self.queue.fail(operations, str(exc)):
                 self._news.set()
-            if not isinstance(exc, sqlite3.Error):
-                raise
             self._report(exc)
             return False
+        except BaseException:
+            self.queue.fail(operations, "it was closed")
+            raise
         self.queue.settle(operations)
         if self._failing:
             self._failing = False
@@ -226,7 +231,8 @@ class SqliteEventLog(EventLog):
         return True
 
     def _clean_up(self, writes: Writes) -> None:
-        while self._unreachable:
+        # Few at once, so that nobody waits for the disk because much is forgotten.
+        while self._unreachable and len(writes.deleted) < _BATCH:
             writes.deleted.add(self._unreachable.popleft())
         writes.discarded = self._discarded - writes.deleted
         self._discarded.clear()
