@@ -9,8 +9,7 @@ from pathlib import Path
 import trio
 
 from streamscope.abc import EventLog, StreamLog
-from streamscope.log import SqliteEventLog
-from streamscope.log._sqlite import Barrier
+from streamscope.log._sqlite import Barrier, SqliteEventLog
 
 
 async def settle(log: EventLog) -> None:
@@ -19,6 +18,14 @@ async def settle(log: EventLog) -> None:
     passed = trio.Event()
     log.submit(Barrier(passed))
     await passed.wait()
+
+
+def limit_pages(log: EventLog, count: int) -> None:
+    """Let the database have so many pages, as a disk has that is full; 0 for what it has now."""
+    assert isinstance(log, SqliteEventLog)
+    writer = log._database._writer
+    (now,) = writer.execute("PRAGMA page_count").fetchone()
+    writer.execute(f"PRAGMA max_page_count = {count or now}")
 
 
 async def contents(stream: StreamLog) -> list[bytes]:

@@ -11,18 +11,11 @@ import trio
 
 from streamscope import EventLogFailedError, SessionId, StreamClosedError, StreamId
 from streamscope.abc import StreamLog
-from streamscope.log import SqliteEventLog, open_sqlite_log
-from tests.log.helpers import contents, settle
+from streamscope.log import open_sqlite_log
+from tests.log.helpers import contents, limit_pages, settle
 
 SESSION = SessionId("session")
 PAGE = bytes(4096)
-
-
-def limit_pages(log: SqliteEventLog, count: int) -> None:
-    """Let the database have so many pages, as a disk has that is full; 0 for what it has now."""
-    writer = log._database._writer
-    (now,) = writer.execute("PRAGMA page_count").fetchone()
-    writer.execute(f"PRAGMA max_page_count = {count or now}")
 
 
 @pytest.mark.parametrize("recent", [1, 2**20])

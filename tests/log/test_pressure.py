@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from streamscope import EventLogFailedError, EventsExpiredError, SessionId, StreamId
-from streamscope.log import SqliteEventLog, open_sqlite_log
+from streamscope.log import open_sqlite_log
+from streamscope.log._sqlite import SqliteEventLog
 from tests.log.helpers import contents, settle
 
 SESSION = SessionId("session")

@@ -13,6 +13,5 @@ from ._errors import EventLogMissingError as EventLogMissingError
 from ._errors import EventLogOpenError as EventLogOpenError
 from ._errors import EventLogVersionError as EventLogVersionError
 from ._open import open_sqlite_log as open_sqlite_log
-from ._sqlite import SqliteEventLog as SqliteEventLog
 
 _repair_module_names(globals(), [name for name in dir() if not name.startswith("_")])

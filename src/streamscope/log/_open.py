@@ -12,6 +12,7 @@ import trio
 
 from .._retention import Retention
 from .._util import check_count, check_seconds
+from ..abc import EventLog
 from ._database import Database
 from ._queue import WriteQueue
 from ._recent import Recent
@@ -37,7 +38,7 @@ class OpenSqliteLog:
         self._log: SqliteEventLog | None = None
 
     @trio.lowlevel.enable_ki_protection
-    async def __aenter__(self) -> SqliteEventLog:
+    async def __aenter__(self) -> EventLog:
         if self._nursery is not None:
             raise RuntimeError("open_sqlite_log() can be entered only once")
         self._nursery = trio.open_nursery()
@@ -57,8 +58,8 @@ class OpenSqliteLog:
         log = self._log
         assert log is not None
         log.close(self._drain_timeout)
-        # The writer has a deadline of its own, and so has this wait. Once the writer is gone, leaving the
-        # nursery does not wait, and without an exception to pass on it does not wrap what the block has raised.
+        # The writer has a deadline of its own. Once it is gone, leaving the nursery does not wait, and
+        # without an exception to pass on it does not wrap what the block has raised.
         with trio.CancelScope(shield=True):
             await log.written.wait()  # noqa: ASYNC102 - the writer has the deadline
         try:

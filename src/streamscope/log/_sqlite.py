@@ -36,7 +36,7 @@ _RETRY: Final = 0.25
 
 @final
 class SqliteEventLog(EventLog):
-    """Keeps events in an SQLite database. Get one from `open_sqlite_log`."""
+    """Keeps events in an SQLite database. Those who get one from `open_sqlite_log` know it as an `EventLog`."""
 
     def __init__(
         self,

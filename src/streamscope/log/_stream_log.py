@@ -212,7 +212,9 @@ class SqliteStreamLog(StreamLog):
             self._wake()
 
     def over(self) -> None:
-        """Take note that the end is stored."""
+        """Take note that the end is stored, or cannot be. Idempotent."""
+        if self._over:
+            return
         self._over = True
         self.window.seal()
         if not self._discarded:
@@ -321,6 +323,11 @@ class Finish(StreamOperation):
 
     def stored(self) -> None:
         self._stream.over()
+
+    def failed(self, cause: str) -> Operation | None:
+        # It is tried again, but no reader is to wait for a disk that may stay full.
+        self._stream.over()
+        return self
 
 
 @final
