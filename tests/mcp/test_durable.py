@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import httpx2
 import pytest
+from mcp.server import MCPServer
 
 from streamscope.log import open_sqlite_log
 from tests.log.helpers import limit_pages, settle
 from tests.mcp.demo import Demo
-from tests.mcp.helpers import call, peering, serving
+from tests.mcp.helpers import call, peering, request, serving
 
 
 @pytest.mark.parametrize("recent", [1, 2**20])
@@ -28,21 +30,31 @@ async def test_a_call_is_resumed_from_the_disk(tmp_path, recent):
             assert (await peer.ask(call("add", {"a": 40, "b": 2})))["result"]["structuredContent"] == {"result": 42}
 
 
-async def test_an_answer_that_cannot_be_stored_is_an_error(tmp_path, caplog):
+@pytest.mark.parametrize("modern", [False, True])
+async def test_an_answer_that_cannot_be_stored_is_an_error(tmp_path, caplog, modern):
+    server = MCPServer("long", log_level="WARNING")
+
+    @server.tool()
+    def repeat(times: int) -> str:
+        return "x" * times
+
     async with open_sqlite_log(tmp_path / "log.db") as log:
-        async with serving(Demo().server, log=log) as served, peering(served.url) as peer:
-            await peer.initialize()
+        async with serving(server, log=log) as served, peering(served.url) as peer:
+
+            async def ask(times: int) -> httpx2.Response:
+                params = {"name": "repeat", "arguments": {"times": times}}
+                return await (peer.modern("tools/call", params) if modern else peer.post(request("tools/call", params)))
+
+            if not modern:
+                await peer.initialize()
             await settle(log)
             limit_pages(log, 0)
-            # Fills what is left of the pages.
-            long = "x" * 5000
-            for request_id in (1, 2):
-                response = await peer.post(call("fail", {"message": long}, request_id=request_id))
+            for _ in range(2):
+                response = await ask(20_000)
                 assert response.status_code == 200
-                body = response.json()
-                assert (body["id"], body["error"]["code"]) == (request_id, -32603)
-                assert "could not be stored" in body["error"]["message"]
+                error = {"code": -32603, "message": "The answer could not be stored"}
+                assert response.json() == {"jsonrpc": "2.0", "id": 1, "error": error}
+            assert "an answer to tools/call could not be stored: the event log has failed" in caplog.text
             limit_pages(log, 10_000)
-            assert (await peer.ask(call("add", {"a": 40, "b": 2})))["result"]["structuredContent"] == {"result": 42}
-            assert "the event log cannot be written: database or disk is full" in caplog.text
+            assert (await ask(2)).json()["result"]["content"][0]["text"] == "xx"
             caplog.clear()

@@ -65,6 +65,8 @@ class Reply:
                     # Nobody can ask for these events again: they had no identifiers.
                     self.stream.log.discard()
                     await self._send_whole(response, [event.data for event in events])
+                elif reader.finished and not events:
+                    await self._send_whole(response, [exchange.unstored() for exchange in self.exchanges])
                 else:
                     await response.events(
                         reader,

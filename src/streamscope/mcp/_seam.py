@@ -65,7 +65,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSI
 from pydantic import ValidationError
 from starlette.requests import Request as HTTPRequest
 
-from .._errors import EventTooLargeError, LimitError, StreamClosedError
+from .._errors import EventLogFailedError, EventTooLargeError, LimitError, StreamClosedError
 from .._reasons import CloseReason
 from .._session import Session
 from .._stream import Stream
@@ -233,6 +233,12 @@ class Exchange:
         except EventTooLargeError as exc:
             too_large = self._error(INTERNAL_ERROR, f"The answer is too large: {exc}")
             await stream.send(too_large, last=self.alone)
+        except EventLogFailedError as exc:
+            logger.error("an answer to %s could not be stored: %s", self.request.method, exc)  # noqa: TRY400 - it says it all
+
+    def unstored(self) -> bytes:
+        """Return what answers a request whose answer is not in the log."""
+        return self._error(INTERNAL_ERROR, "The answer could not be stored")
 
     def _error(self, code: int, message: str, data: object = None) -> bytes:
         self.error_code = code
