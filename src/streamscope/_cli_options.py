@@ -184,8 +184,8 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
         type=event_log,
         default="memory",
         metavar="LOG",
-        help="where events are kept for clients that come back: memory, or sqlite:PATH for a database that is made "
-        "where there is none, and is there after a restart (default: %(default)s)",
+        help="where events are kept for clients that come back: memory, or sqlite:PATH for a database, which is made "
+        "where there is none (default: %(default)s)",
     )
     running.add_argument(
         "--grace",
