@@ -7,6 +7,7 @@ import socket
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.http.helpers import (
     HOST,
@@ -97,6 +98,27 @@ async def test_pipelined_requests_are_answered_in_order_and_one_by_one():
         await client.send(b"".join(b"GET /%d HTTP/1.1\r\n%b\r\n" % (number, HOST) for number in range(1, 6)))
         assert [(await client.answer()).body for _ in range(5)] == [b"hello /%d" % number for number in range(1, 6)]
     assert most == 1
+
+
+async def test_the_next_request_waits_until_the_application_has_returned():
+    go_on, seen = trio.Event(), []
+
+    @http_only
+    async def app(scope, receive, send):
+        seen.append(scope["path"])
+        await hello(scope, receive, send)
+        await go_on.wait()
+        seen.append("done")
+
+    async with talking(app) as client:
+        await client.get(b"/first")
+        await client.answer()
+        await client.get(b"/second")
+        await wait_all_tasks_blocked()
+        assert seen == ["/first"]
+        go_on.set()
+        await client.answer()
+    assert seen[:3] == ["/first", "done", "/second"]
 
 
 async def test_a_pipelined_request_behind_a_body():
