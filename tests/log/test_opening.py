@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -226,3 +227,11 @@ async def test_a_log_that_is_closed_takes_nothing_and_gives_nothing(tmp_path):
     stream.finish()
     stream.discard()
     log.discard_session(SESSION)
+
+
+@pytest.mark.parametrize("error", EventLogOpenError.__subclasses__())
+def test_an_error_survives_a_trip_to_another_process(error):
+    again = pickle.loads(pickle.dumps(error(path="log.db", cause="it is no file")))
+    assert type(again) is error
+    assert (again.path, again.cause) == ("log.db", "it is no file")
+    assert str(again) == "the event log 'log.db' cannot be opened: it is no file"

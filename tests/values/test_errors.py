@@ -10,6 +10,8 @@ import trio
 import streamscope
 from streamscope import (
     CloseReason,
+    EventLogError,
+    EventLogFailedError,
     EventsExpiredError,
     EventTooLargeError,
     LimitError,
@@ -84,6 +86,12 @@ CASES = [
         {"limit": "max_stream_bytes", "value": 16 * 2**20},
     ),
     (
+        EventLogFailedError("database or disk is full"),
+        EventLogError,
+        "the event log has failed: database or disk is full",
+        {"cause": "database or disk is full"},
+    ),
+    (
         WrongThreadError(),
         RuntimeError,
         (
@@ -124,7 +132,7 @@ def test_may_be_made_by_keyword(error, base, message, attributes):
 
 def test_no_error_is_missing_above():
     public = {obj for obj in vars(streamscope).values() if isinstance(obj, type) and issubclass(obj, Exception)}
-    assert public - {LimitError} == {type(case[0]) for case in CASES}
+    assert public - {EventLogError, LimitError} == {type(case[0]) for case in CASES}
 
 
 def test_a_limit_may_be_infinite_or_a_fraction():
