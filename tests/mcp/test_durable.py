@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import httpx2
 import pytest
+import trio
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 
 from streamscope.log import open_sqlite_log
 from tests.log.helpers import limit_pages, settle
@@ -58,3 +60,35 @@ async def test_an_answer_that_cannot_be_stored_is_an_error(tmp_path, caplog, mod
             limit_pages(log, 10_000)
             assert (await ask(2)).json()["result"]["content"][0]["text"] == "xx"
             caplog.clear()
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_also_where_something_else_was_said_before(tmp_path, caplog, streaming):
+    server = MCPServer("long", log_level="WARNING")
+    go_on = trio.Event()
+
+    @server.tool()
+    async def repeat(times: int, context: Context) -> str:
+        await context.report_progress(1)
+        await go_on.wait()
+        return "x" * times
+
+    async with open_sqlite_log(tmp_path / "log.db") as log:
+        async with (
+            serving(server, log=log, sse_delay=0 if streaming else 10) as served,
+            peering(served.url) as peer,
+        ):
+            await peer.initialize()
+            await settle(log)
+            # There is room for the notice.
+            limit_pages(log, 0)
+            if not streaming:
+                go_on.set()
+            params = {"name": "repeat", "arguments": {"times": 20_000}, "_meta": {"progressToken": 1}}
+            async with peer.stream("POST", request("tools/call", params)) as events:
+                assert (await events.message())["params"]["progress"] == 1
+                go_on.set()
+                (body,) = await events.rest()
+            assert body["error"] == {"code": -32603, "message": "The answer could not be stored"}
+            caplog.clear()
+            limit_pages(log, 10_000)

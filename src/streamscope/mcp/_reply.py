@@ -61,12 +61,12 @@ class Reply:
                 soon = min(self.delay, options.sse_delay)
                 if not await self._receive(reader, events, soon) and soon < self.delay:
                     await response.unless_gone(partial(self._receive, reader, events, self.delay - soon))
-                if reader.finished and len(events) == len(self.exchanges):
+                if reader.finished and len(events) == len(self.exchanges) and not self._unstored():
                     # Nobody can ask for these events again: they had no identifiers.
                     self.stream.log.discard()
                     await self._send_whole(response, [event.data for event in events])
                 elif reader.finished and not events:
-                    await self._send_whole(response, [exchange.unstored() for exchange in self.exchanges])
+                    await self._send_whole(response, self._unstored())
                 else:
                     await response.events(
                         reader,
@@ -75,6 +75,7 @@ class Reply:
                         primed=self.primed,
                         options=options,
                         headers=self.headers,
+                        rest=self._unstored,
                     )
         except (SessionClosedError, UnknownStreamError):
             # The session ended before its stream had a reader.
@@ -96,6 +97,10 @@ class Reply:
             while self.batch and not reader.finished:
                 events += await reader.receive_some()
         return not scope.cancelled_caught
+
+    def _unstored(self) -> list[bytes]:
+        """Return what answers the requests whose answers are not in the log."""
+        return [exchange.unstored() for exchange in self.exchanges if exchange.unsent]
 
     async def _send_whole(self, response: Response, answers: list[bytes]) -> None:
         if self.batch:

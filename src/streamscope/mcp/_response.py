@@ -105,6 +105,7 @@ class Response:
         primed: bool,
         options: Options,
         headers: Mapping[str, str] | None = None,
+        rest: Callable[[], list[bytes]] = list,
     ) -> None:
         """Send a stream's events until it has ended, the reader is ended, or the client goes away.
 
@@ -115,6 +116,7 @@ class Response:
             primed: Whether an event comes first that is no message, and is for resuming only.
             options: The endpoint's options.
             headers: Further response headers.
+            rest: Asked, when the stream has ended, for messages that are not among its events.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
@@ -135,7 +137,8 @@ class Response:
                 await self._body(self._frames(reader, events, resumable=resumable) or _sse.PING)
             # See whole().
             with trio.CancelScope(shield=True, relative_deadline=_FINAL_SEND_TIMEOUT):
-                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                body = b"".join(map(_sse.frame, rest()))
+                await self._send({"type": "http.response.body", "body": body, "more_body": False})
             nursery.cancel_scope.cancel()
 
     async def unless_gone(self, async_fn: Callable[[], Awaitable[object]]) -> None:

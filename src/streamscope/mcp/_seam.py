@@ -200,6 +200,9 @@ class Exchange:
     released: bool = False
     """Whether the handler has had the connection closed. It may be quicker than the response begins."""
 
+    unsent: bool = False
+    """Whether its answer could not be stored, so that no reader of its stream will ever see it."""
+
     error_code: int | None = None
     """The JSON-RPC code of the answer, once there is one, if it is an error."""
 
@@ -234,6 +237,7 @@ class Exchange:
             too_large = self._error(INTERNAL_ERROR, f"The answer is too large: {exc}")
             await stream.send(too_large, last=self.alone)
         except EventLogFailedError as exc:
+            self.unsent = True
             logger.error("an answer to %s could not be stored: %s", self.request.method, exc)  # noqa: TRY400 - it says it all
 
     def unstored(self) -> bytes:
