@@ -70,7 +70,7 @@ async def test_what_nobody_waits_for_is_lost_and_said_to_be(tmp_path, caplog):
         assert [stream.append_nowait(PAGE) for _ in range(3)] == [1, 2, 3]
         with pytest.raises(EventLogFailedError):
             await stream.append(PAGE)
-        assert "3 events that nobody waited for could not be stored, and are lost" in caplog.messages
+        assert "events that nobody waited for could not be stored, and are lost: 3" in caplog.messages
         limit_pages(log, 1000)
         assert await stream.append(b"x") == 1
         assert await contents(stream) == [b"x"]

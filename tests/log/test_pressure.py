@@ -261,7 +261,7 @@ async def test_leaving_takes_only_so_long(tmp_path, caplog):
             # But the database can be closed.
             log._write_limiter = trio.CapacityLimiter(1)
     assert len(failed) == 4
-    assert caplog.messages == ["1 events that nobody waited for could not be stored, and are lost"]
+    assert caplog.messages == ["events that nobody waited for could not be stored, and are lost: 1"]
     async with open_sqlite_log(path) as log:
         stream = await log.find_stream(SESSION, stream_id)
         assert await contents(stream) == [b"1"]

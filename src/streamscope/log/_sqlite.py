@@ -244,7 +244,7 @@ class SqliteEventLog(EventLog):
             self._failing = True
             logger.error("the event log cannot be written: %s", exc)
         if self._lost:
-            logger.error("%d events that nobody waited for could not be stored, and are lost", self._lost)
+            logger.error("events that nobody waited for could not be stored, and are lost: %d", self._lost)
             self._lost = 0
 
     @trio.lowlevel.enable_ki_protection
