@@ -22,6 +22,10 @@ class ListEventLog(EventLog):
     def __init__(self) -> None:
         self._sessions: dict[SessionId, dict[StreamId, ListStreamLog]] = {}
 
+    @property
+    def durable(self) -> bool:
+        return False
+
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
         streams = self._sessions.setdefault(session_id, {})
         if stream_id in streams:

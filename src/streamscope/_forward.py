@@ -23,6 +23,10 @@ class ForwardingEventLog(EventLog):
         """Return what is handed out for a stream of the inner log."""
         return inner
 
+    @property
+    def durable(self) -> bool:
+        return self.inner.durable
+
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
         return self.wrap(stream_id, self.inner.open_stream(session_id, stream_id))
 

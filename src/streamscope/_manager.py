@@ -322,8 +322,10 @@ class SessionManager:
 
     def _session_over(self, session: Session) -> None:
         """Take note of a session's end."""
-        self.streams.log.discard_session(session.id)
         metadata = session.metadata
+        if metadata.reason is not CloseReason.SHUTDOWN or not self.streams.log.durable:
+            # Where the server stops, its clients may find another one that goes on with the log.
+            self.streams.log.discard_session(session.id)
         change = SessionClosed(metadata, metadata.reason or CloseReason.COMPLETED)
         # An identifier that was used twice is told of once, as what it was last.
         self._recent.pop(session.id, None)

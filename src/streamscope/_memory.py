@@ -50,6 +50,10 @@ class MemoryEventLog(EventLog):
             resume_window=resume_window,
         )
 
+    @property
+    def durable(self) -> bool:
+        return False
+
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
         self._kept.require_new(session_id, stream_id, trio.current_time())
         stream = _MemoryStreamLog(self._kept, session_id, stream_id)

@@ -166,6 +166,11 @@ class EventLog(ABC):
     Every implementation must pass `streamscope.testing.check_event_log`.
     """
 
+    @property
+    @abstractmethod
+    def durable(self) -> bool:
+        """Whether another process will find what this one has stored."""
+
     @abstractmethod
     def open_stream(self, session_id: SessionId, stream_id: StreamId) -> StreamLog:
         """Begin the log of a new stream.

@@ -23,7 +23,15 @@ TO_IMPLEMENT = {
         "attach",
         "detach",
     },
-    EventLog: {"open_stream", "find_stream", "discard_session", "save_session", "find_session", "statistics"},
+    EventLog: {
+        "open_stream",
+        "find_stream",
+        "durable",
+        "discard_session",
+        "save_session",
+        "find_session",
+        "statistics",
+    },
     Instrument: {"changed"},
 }
 

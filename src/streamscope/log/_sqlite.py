@@ -78,6 +78,10 @@ class SqliteEventLog(EventLog):
             self.kept.restore(stream, now - max(0.0, wall - each.ended))
         self._forget_oldest_sessions()
 
+    @property
+    def durable(self) -> bool:
+        return True
+
     # Streams
 
     @trio.lowlevel.enable_ki_protection

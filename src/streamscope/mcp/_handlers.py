@@ -75,6 +75,8 @@ class Handlers:
             ClientDisconnectedError: The client went away before it had sent its request.
         """
         version = headers.get(VERSION_HEADER)
+        if (session_id := self._house.may_restore(headers)) is not None:
+            await self._house.restore(session_id, self._options.principal(scope), HTTPRequest(scope))
         if scope["method"] == "POST":
             await self._post(scope, headers, version, response)
             return
@@ -125,7 +127,9 @@ class Handlers:
             )
             await reply.send(response, self._options)
         finally:
-            if not guest.conversation.initialized:
+            if guest.conversation.initialized:
+                self._house.save(guest, exchange.request.params)
+            else:
                 guest.session.close(CloseReason.FAILED)
 
     async def _post_handshake(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, final
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, final
 
 import attrs
 import trio
 from mcp.server import Server
+from starlette.requests import Request as HTTPRequest
 
 from .._errors import ManagerClosedError, SessionClosedError, UnknownSessionError
 from .._ids import SessionId
@@ -15,10 +18,13 @@ from .._manager import SessionManager
 from .._reasons import CloseReason
 from .._session import Session
 from .._stream import Stream
+from ..abc import SavedSession
 from ._listening import ListeningStreams
 from ._options import Options
 from ._seam import Conversation, Exchange
 from ._wire import SESSION_HEADER, Headers, RefusedError, session_not_found
+
+logger: Final = logging.getLogger("streamscope.mcp")
 
 
 @final
@@ -64,6 +70,7 @@ class House:
         self._options = options
         self._guests: dict[SessionId, Guest] = {}
         self._implicit: dict[str | None, Session] = {}
+        self._restoring = trio.Lock()
 
     async def close(self) -> None:
         """End the sessions, and wait for them, shielded, for at most ``drain_timeout`` seconds."""
@@ -83,15 +90,64 @@ class House:
             ManagerClosedError: The server is stopping.
             SessionClosedError: It has ended already.
         """
-        session = await self.sessions.start_session(self._serve, principal=principal, connection_info=connection_info)
+        return await self._open(principal, connection_info, SessionId.new())
+
+    async def _open(self, principal: str | None, connection_info: str | None, session_id: SessionId) -> Guest:
+        session = await self.sessions.start_session(
+            self._serve, principal=principal, connection_info=connection_info, session_id=session_id
+        )
         guest = self._guests.get(session.id)
         if guest is None:
             raise SessionClosedError(session.id, session.reason or CloseReason.COMPLETED)
         return guest
 
+    def save(self, guest: Guest, handshake: Mapping[str, Any] | None) -> None:
+        """Have the log keep what it takes to restore a session of which the handshake is done."""
+        metadata = guest.session.metadata
+        self.sessions.streams.log.save_session(
+            SavedSession(
+                session_id=guest.session.id,
+                principal=metadata.principal,
+                connection_info=metadata.connection_info,
+                created_at=metadata.created_at,
+                state=json.dumps(handshake).encode(),
+            )
+        )
+
+    def may_restore(self, headers: Headers) -> SessionId | None:
+        """Return the session that a request names, if it is not open and another process may have opened it."""
+        name = headers.get(SESSION_HEADER)
+        if name is None or not self.sessions.streams.log.durable:
+            return None
+        try:
+            session_id = SessionId.parse(name)
+        except ValueError:
+            return None
+        return None if session_id in self._guests else session_id
+
+    async def restore(self, session_id: SessionId, principal: str | None, http: HTTPRequest) -> None:
+        """Open a session again that another process has left, where the log knows it as this principal's.
+
+        Raises:
+            SessionLimitError: There is no room for it.
+            ManagerClosedError: The server is stopping.
+        """
+        async with self._restoring:
+            saved = await self.sessions.streams.log.find_session(session_id)
+            # Another request may have been quicker.
+            if session_id in self._guests or saved is None or saved.principal != principal:
+                return
+            guest = await self._open(principal, saved.connection_info, session_id)
+            try:
+                await guest.conversation.restore(json.loads(saved.state), http)
+            except Exception as exc:  # noqa: BLE001 - whatever today's SDK finds wrong with an older handshake
+                logger.warning("a session cannot be restored, and has to be opened anew: %s", exc)
+                guest.session.close(CloseReason.FAILED)
+
     async def _serve(self, session: Session) -> None:
         listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners)
-        conversation = Conversation(self.server, self.state, session, listening)
+        durable = self.sessions.streams.log.durable
+        conversation = Conversation(self.server, self.state, session, listening, durable=durable)
         self._guests[session.id] = Guest(session, conversation, listening)
         try:
             await conversation.serve()

@@ -73,7 +73,7 @@ from .._util import shorten
 from . import _jsonrpc
 from ._jsonrpc import CONNECTION_CLOSED, INTERNAL_ERROR, Answer, Notification, Request, RequestId
 from ._listening import ListeningStreams
-from ._wire import Headers, RefusedError, goodbye
+from ._wire import Headers, RefusedError, goodbye, restarted
 
 logger: Final = logging.getLogger("streamscope.mcp")
 
@@ -342,10 +342,14 @@ class Conversation:
         state: What the server's lifespan gave.
         session: The session.
         listening: The session's streams for what belongs to no request.
+        durable: Whether the streams' log outlives the process, and wants to know what to say if that dies.
     """
 
-    def __init__(self, server: Server[Any], state: Any, session: Session, listening: ListeningStreams) -> None:
+    def __init__(
+        self, server: Server[Any], state: Any, session: Session, listening: ListeningStreams, *, durable: bool
+    ) -> None:
         self.session = session
+        self._durable = durable
         self._server = server
         self._state = state
         self._listening = listening
@@ -355,6 +359,7 @@ class Conversation:
         self._questions: dict[RequestId, _Question] = {}
         self._asked = 0
         self._in_flight: dict[RequestId, list[tuple[Exchange, Context, Callable[[], None]]]] = {}
+        self._ready = trio.Event()
 
     @property
     def protocol_version(self) -> str:
@@ -385,6 +390,7 @@ class Conversation:
     ) -> None:
         """Take the SDK's two callables (its ``Dispatcher.run``)."""
         self._handle, self._on_notify = on_request, on_notify
+        self._ready.set()
         task_status.started()
         try:
             await trio.sleep_forever()
@@ -392,20 +398,36 @@ class Conversation:
             for question in self._questions.values():
                 question.answered.set()
 
+    async def restore(self, params: Mapping[str, Any], http: HTTPRequest) -> None:
+        """Take the SDK to where the handshake of another process had taken it."""
+        await self._ready.wait()
+        assert self._handle is not None
+        assert self._on_notify is not None
+        await self._handle(Context(http, None, None, self), "initialize", params)
+        await self._on_notify(Context(http, None, None, self), "notifications/initialized", None)
+
     # From the client
 
     async def handle_requests(self, stream: Stream, exchanges: Sequence[Exchange]) -> None:
         """Handle the requests of one POST, as the body of their stream."""
+        unanswered = [exchange.request.id for exchange in exchanges]
+        self._set_will(stream, unanswered)
         if len(exchanges) == 1:
             await self._handle_request(stream, exchanges[0], stream.cancel)
             return
         async with trio.open_nursery() as nursery:
             for exchange in exchanges:
-                nursery.start_soon(self._handle_one_of_many, stream, exchange)
+                nursery.start_soon(self._handle_one_of_many, stream, exchange, unanswered)
 
-    async def _handle_one_of_many(self, stream: Stream, exchange: Exchange) -> None:
+    async def _handle_one_of_many(self, stream: Stream, exchange: Exchange, unanswered: list[RequestId]) -> None:
         with trio.CancelScope() as scope:
             await self._handle_request(stream, exchange, scope.cancel)
+        unanswered.remove(exchange.request.id)
+        self._set_will(stream, unanswered)
+
+    def _set_will(self, stream: Stream, unanswered: list[RequestId]) -> None:
+        if self._durable:
+            stream.log.set_will([restarted(request_id) for request_id in unanswered])
 
     async def _handle_request(self, stream: Stream, exchange: Exchange, cancel: Callable[[], None]) -> None:
         assert self._handle is not None

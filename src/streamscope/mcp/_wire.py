@@ -239,6 +239,16 @@ def has_envelope(message: Message) -> bool:
     return isinstance(meta, dict) and _VERSION_META_KEY in meta
 
 
+def restarted(request_id: RequestId) -> bytes:
+    """Write the answer to a request of which the process that handled it has died."""
+    return _jsonrpc.error(
+        request_id,
+        _jsonrpc.CONNECTION_CLOSED,
+        "The request was not finished, because the server was restarted",
+        {"reason": "restarted"},
+    )
+
+
 def goodbye(request_id: RequestId, reason: CloseReason) -> bytes:
     """Write the answer to a request that cannot be finished, with the reason."""
     if reason is CloseReason.CANCELLED:
