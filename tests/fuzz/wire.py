@@ -24,6 +24,8 @@ UNSOUND_HEAD = ("twice", "headless", "split", "folded", "noise")
 UNSOUND_BODY = ("none", "short", "long", "unfinished", "bad-chunks", "both", "old", "bare")
 """With these, a body does not come to its end, or bytes follow upon a request that ends its connection."""
 Ending: TypeAlias = Literal["wait", "half", "close", "reset", "early"]
+# A server may take no others (RFC 9110, section 9.1).
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 # RFC 9112, section 3.2: a malformed one is refused, and so is a fragment in a target.
@@ -51,7 +53,7 @@ class Framed:
         names, values = [name for name, _ in fields], [value for _, value in fields]
         return (
             self.how in SOUND
-            and self.shot.method != "CONNECT"
+            and self.shot.method in _METHODS
             and re.fullmatch(r"/[!-~]*", self.shot.path) is not None
             and "#" not in self.shot.path
             and names.count(b"host") == 1
