@@ -8,9 +8,10 @@ import attrs
 import pytest
 import trio
 
-from streamscope import CloseReason
+from streamscope import CloseReason, State
 from streamscope.log import open_sqlite_log
 from tests.cli.helpers import serving as serving_process
+from tests.helpers import unwind_slowly
 from tests.mcp.demo import Demo
 from tests.mcp.helpers import call, initialize, notification, peering, request, serving
 
@@ -127,6 +128,21 @@ async def test_only_what_a_stop_has_ended_is_restored(tmp_path):
                     again.headers.update(peer.headers)
                     assert (await again.post(request("ping"))).status_code == status
                     assert (await again.post(request("ping"), mcp_session_id="x" * 200)).status_code == 404
+
+
+async def test_one_that_is_just_ending_is_not_restored(tmp_path):
+    async with open_sqlite_log(tmp_path / "log.db") as log:
+        async with server(log) as (_, served), peering(served.url) as peer:
+            await peer.initialize()
+            session = served.sessions.get_session(peer.session_id)
+            await session.start_stream(unwind_slowly, 0.3)
+            session.close(CloseReason.KILLED)
+            statuses = set()
+            while session.metadata.state is not State.CLOSED:
+                statuses.add((await peer.post(request("ping"))).status_code)
+            statuses.add((await peer.post(request("ping"))).status_code)
+            assert statuses == {404}
+            assert served.sessions.statistics().opened_sessions == 1
 
 
 async def test_the_client_is_known_again(tmp_path):

@@ -137,7 +137,11 @@ class House:
             # Another request may have been quicker.
             if session_id in self._guests or saved is None or saved.principal != principal:
                 return
-            guest = await self._open(principal, saved.connection_info, session_id)
+            try:
+                guest = await self._open(principal, saved.connection_info, session_id)
+            except ValueError:
+                # It is there still, and about to end.
+                return
             try:
                 await guest.conversation.restore(json.loads(saved.state), http)
             except Exception as exc:  # noqa: BLE001 - whatever today's SDK finds wrong with an older handshake
