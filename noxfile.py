@@ -190,16 +190,20 @@ def docs(session: nox.Session) -> None:
     ("python", "beside"),
     [
         nox.param(OLDEST, "trio-typing", id="trio-typing"),
+        nox.param(NEWEST, "hypercorn", id="hypercorn"),
         nox.param(OLDEST, "oldest", id="oldest"),
         nox.param(NEWEST, "newest", id="newest"),
     ],
 )
 def compat(session: nox.Session, beside: str) -> None:
-    """Run the tests on the oldest and the newest dependencies, and some beside trio-typing."""
+    """Run the tests on the oldest and the newest dependencies, and some on Hypercorn and beside trio-typing."""
     match beside:
         case "trio-typing":
             session.install(".[cli]", *group("test", "compat"))
             session.run("python", "-m", "pytest", "tests/compat/test_trio_typing.py", *session.posargs)
+        case "hypercorn":
+            session.install(".[cli]", *group("test"))
+            session.run("python", "-m", "pytest", "--http-server=hypercorn", "tests/mcp", "tests/mounting")
         case "oldest":
             session.install(".[cli]", *group("test"), *lower_bounds())
             session.run("python", "-m", "pytest", *session.posargs)

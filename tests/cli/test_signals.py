@@ -75,6 +75,8 @@ async def test_grace_is_for_what_cleans_up(demo_target, grace, told):
 
 def test_ctrl_c_before_it_serves(tmp_path):
     target = tmp_path / "slow.py"
-    target.write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    # A shell has it ignored by what runs in the background, and so would this be.
+    heed = "signal.signal(signal.SIGINT, signal.default_int_handler)"
+    target.write_text(f"import signal\n{heed}\nsignal.raise_signal(signal.SIGINT)\n")
     done = run("serve", str(target))
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

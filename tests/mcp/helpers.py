@@ -14,7 +14,7 @@ import hypercorn.config
 import hypercorn.trio
 import trio
 
-from streamscope import Change, EventId, SessionId, SessionManager, StreamId, open_session_manager
+from streamscope import Change, EventId, SessionId, SessionManager, StreamId, http, open_session_manager
 from streamscope._limits import LimitOptions
 from streamscope.abc import EventLog
 from streamscope.mcp import serve
@@ -23,6 +23,9 @@ from tests.mcp.sse import Frame, Parser
 T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds after which a test has failed. None waits that long when all is well."""
+
+http_server = "streamscope"
+"""What speaks HTTP in tests; ``--http-server`` says it."""
 
 HANDSHAKE = "2025-11-25"
 MODERN = "2026-07-28"
@@ -53,6 +56,7 @@ def bare_exceptions() -> Iterator[None]:
 @asynccontextmanager
 async def serving(server: Any, *, log: EventLog | None = None, **options: Any) -> AsyncIterator[Served]:
     """Serve an MCP server on a free port for the length of a block; then stop it cleanly."""
+    options.setdefault("http_server", http_server)
     limits = {name: options.pop(name) for name in LimitOptions.__annotations__ if name in options}
     with trio.fail_after(PATIENCE), bare_exceptions():
         async with open_session_manager(log=log, **limits) as sessions, trio.open_nursery() as nursery:
@@ -66,18 +70,23 @@ async def serving(server: Any, *, log: EventLog | None = None, **options: Any) -
 
 
 @asynccontextmanager
-async def hosting(app: Any, root_path: str = "") -> AsyncIterator[str]:
-    """Host any ASGI application on a free port for the length of a block."""
-    config = hypercorn.config.Config()
-    config.root_path = root_path
-    config.bind = ["127.0.0.1:0"]
-    config.graceful_timeout = 0.5
+async def hosting(app: Any, *, on: str | None = None, root_path: str = "") -> AsyncIterator[str]:
+    """Host any ASGI application on a free port for the length of a block; ``on`` is for what servers do differently."""
     stop = trio.Event()
     with trio.fail_after(PATIENCE), bare_exceptions():
         async with trio.open_nursery() as nursery:
-            urls = await nursery.start(
-                partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait, mode="asgi")
-            )
+            if (on or http_server) == "hypercorn":
+                config = hypercorn.config.Config()
+                config.root_path = root_path
+                config.bind = ["127.0.0.1:0"]
+                config.graceful_timeout = 0.5
+                urls = await nursery.start(
+                    partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait, mode="asgi")
+                )
+            else:
+                listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+                await nursery.start(partial(http.serve, app, listeners, stop=stop, grace=0.5))
+                urls = [f"http://127.0.0.1:{listener.socket.getsockname()[1]}" for listener in listeners]
             try:
                 yield urls[0]
             finally:

@@ -59,7 +59,7 @@ async def test_a_proxy_that_leaves_its_prefix_on_needs_a_root_path(path):
     endpoint = endpoint_of()
     app = application([Route("/mcp", endpoint), Mount("/api", routes=[Route("/mcp", endpoint)])], endpoint)
     async with (
-        hosting(app, PREFIX) as upstream,
+        hosting(app, on="hypercorn", root_path=PREFIX) as upstream,
         proxying(upstream) as (_, url),
         peering(f"{url}{PREFIX}{path}") as peer,
     ):

@@ -179,5 +179,5 @@ async def test_an_application_whose_endpoint_cannot_start_does_not_start():
 
     endpoint = endpoint_of(Demo(lifespan=no_database))
     with pytest.raises(LifespanFailureError, match="no database"):
-        async with hosting(application([Route("/mcp", endpoint)], endpoint)):
+        async with hosting(application([Route("/mcp", endpoint)], endpoint), on="hypercorn"):
             await trio.sleep_forever()
