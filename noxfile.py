@@ -212,6 +212,13 @@ def compat(session: nox.Session, beside: str) -> None:
             session.run("python", "-m", "pytest", *session.posargs)
 
 
+@nox.session(python=NEWEST)
+def chaos(session: nox.Session) -> None:
+    """Cut connections and kill the server for five minutes, and see that no event is lost."""
+    session.install(".[cli]", *group("test"))
+    session.run("python", "-m", "tests.chaos.run", *session.posargs)
+
+
 @nox.session(name="fuzz-http", python=NEWEST)
 def fuzz_http(session: nox.Session) -> None:
     """Compare the HTTP server's parser with h11, on 100,000 byte streams or as many as ``-- NUMBER`` says."""

@@ -132,17 +132,24 @@ async def test_only_what_a_stop_has_ended_is_restored(tmp_path):
 
 async def test_one_that_is_just_ending_is_not_restored(tmp_path):
     async with open_sqlite_log(tmp_path / "log.db") as log:
-        async with server(log) as (_, served), peering(served.url) as peer:
-            await peer.initialize()
-            session = served.sessions.get_session(peer.session_id)
-            await session.start_stream(unwind_slowly, 0.3)
-            session.close(CloseReason.KILLED)
-            statuses = set()
-            while session.metadata.state is not State.CLOSED:
-                statuses.add((await peer.post(request("ping"))).status_code)
-            statuses.add((await peer.post(request("ping"))).status_code)
-            assert statuses == {404}
-            assert served.sessions.statistics().opened_sessions == 1
+        async with server(log) as (_, served):
+            for attempt in range(10):
+                async with peering(served.url) as peer, trio.open_nursery() as nursery:
+                    await peer.initialize()
+                    session = served.sessions.get_session(peer.session_id)
+                    await session.start_stream(unwind_slowly, attempt / 100)
+                    session.close(CloseReason.KILLED)
+                    for _ in range(5):
+                        nursery.start_soon(until_gone, session, peer)
+            assert served.sessions.list_sessions() == []
+            assert served.sessions.statistics().opened_sessions == 10
+
+
+async def until_gone(session, peer):
+    gone = False
+    while not gone:
+        gone = session.metadata.state is State.CLOSED
+        assert (await peer.post(request("ping"))).status_code == 404
 
 
 async def test_the_client_is_known_again(tmp_path):

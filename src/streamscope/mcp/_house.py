@@ -134,19 +134,29 @@ class House:
         """
         async with self._restoring:
             saved = await self.sessions.streams.log.find_session(session_id)
-            # Another request may have been quicker.
-            if session_id in self._guests or saved is None or saved.principal != principal:
+            # Meanwhile, another request may have been quicker, or the session may have ended here.
+            if saved is None or saved.principal != principal or self._knows(session_id, principal):
                 return
             try:
                 guest = await self._open(principal, saved.connection_info, session_id)
             except ValueError:
-                # It is there still, and about to end.
+                # It is there still, and about to end with the server.
                 return
             try:
                 await guest.conversation.restore(json.loads(saved.state), http)
             except Exception as exc:  # noqa: BLE001 - whatever today's SDK finds wrong with an older handshake
                 logger.warning("a session cannot be restored, and has to be opened anew: %s", exc)
                 guest.session.close(CloseReason.FAILED)
+
+    def _knows(self, session_id: SessionId, principal: str | None) -> bool:
+        """Tell whether a session is open, or has ended otherwise than with the server."""
+        try:
+            self.sessions.get_session(session_id, principal=principal)
+        except UnknownSessionError:
+            return False
+        except SessionClosedError as exc:
+            return exc.reason is not CloseReason.SHUTDOWN
+        return True
 
     async def _serve(self, session: Session) -> None:
         listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners)
