@@ -26,7 +26,7 @@ def refused(response, status):
     return body
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "TRACE", "QUERY"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
 async def test_a_method_that_there_is_not(method):
     async with talking(Demo().server) as (_, peer):
         response = await peer.send(method)

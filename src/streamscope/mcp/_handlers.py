@@ -127,9 +127,7 @@ class Handlers:
             )
             await reply.send(response, self._options)
         finally:
-            if guest.conversation.initialized:
-                self._house.save(guest, exchange.request.params)
-            else:
+            if not guest.conversation.initialized:
                 guest.session.close(CloseReason.FAILED)
 
     async def _post_handshake(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final, final
 
 import attrs
@@ -101,12 +102,12 @@ class House:
             raise SessionClosedError(session.id, session.reason or CloseReason.COMPLETED)
         return guest
 
-    def save(self, guest: Guest, handshake: Mapping[str, Any] | None) -> None:
-        """Have the log keep what it takes to restore a session of which the handshake is done."""
-        metadata = guest.session.metadata
+    def _save(self, session: Session, handshake: Mapping[str, Any] | None) -> None:
+        """Have the log keep what it takes to restore a session."""
+        metadata = session.metadata
         self.sessions.streams.log.save_session(
             SavedSession(
-                session_id=guest.session.id,
+                session_id=session.id,
                 principal=metadata.principal,
                 connection_info=metadata.connection_info,
                 created_at=metadata.created_at,
@@ -160,8 +161,8 @@ class House:
 
     async def _serve(self, session: Session) -> None:
         listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners)
-        durable = self.sessions.streams.log.durable
-        conversation = Conversation(self.server, self.state, session, listening, durable=durable)
+        save = partial(self._save, session) if self.sessions.streams.log.durable else None
+        conversation = Conversation(self.server, self.state, session, listening, save)
         self._guests[session.id] = Guest(session, conversation, listening)
         try:
             await conversation.serve()

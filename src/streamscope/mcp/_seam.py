@@ -342,14 +342,19 @@ class Conversation:
         state: What the server's lifespan gave.
         session: The session.
         listening: The session's streams for what belongs to no request.
-        durable: Whether the streams' log outlives the process, and wants to know what to say if that dies.
+        save: Keeps the handshake where the streams' log outlives the process, so that another can go on.
     """
 
     def __init__(
-        self, server: Server[Any], state: Any, session: Session, listening: ListeningStreams, *, durable: bool
+        self,
+        server: Server[Any],
+        state: Any,
+        session: Session,
+        listening: ListeningStreams,
+        save: Callable[[Mapping[str, Any] | None], None] | None,
     ) -> None:
         self.session = session
-        self._durable = durable
+        self._save = save
         self._server = server
         self._state = state
         self._listening = listening
@@ -426,11 +431,10 @@ class Conversation:
         self._set_will(stream, unanswered)
 
     def _set_will(self, stream: Stream, unanswered: list[RequestId]) -> None:
-        if self._durable:
+        if self._save is not None:
             stream.log.set_will([restarted(request_id) for request_id in unanswered])
 
     async def _handle_request(self, stream: Stream, exchange: Exchange, cancel: Callable[[], None]) -> None:
-        assert self._handle is not None
         request = exchange.request
         context = Context(exchange.http, request, None if exchange.silent else stream, self, exchange)
         # A list: some clients give every request the same identifier, and each call has its own answer.
@@ -438,12 +442,20 @@ class Conversation:
         entry = (exchange, context, cancel)
         same_id.append(entry)
         try:
-            await exchange.answer(stream, self._server, partial(self._handle, context, request.method, request.params))
+            await exchange.answer(stream, self._server, partial(self._call, context, request))
         finally:
             context.close()
             same_id.remove(entry)
             if not same_id:
                 del self._in_flight[request.id]
+
+    async def _call(self, context: Context, request: Request) -> dict[str, Any]:
+        assert self._handle is not None
+        result = await self._handle(context, request.method, request.params)
+        if request.method == "initialize" and self._save is not None:
+            # Before the answer: whoever knows of the session finds it again.
+            self._save(request.params)
+        return result
 
     async def handle_notification(self, notification: Notification, http: HTTPRequest) -> None:
         """Handle a notification, in the task that received it."""
