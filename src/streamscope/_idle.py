@@ -58,6 +58,11 @@ class IdleDeadline:
             return CloseReason.EXPIRED
         return CloseReason.DISCONNECTED if self._abandoned else CloseReason.IDLE
 
+    def note(self, *, lost: bool) -> None:
+        """Note whether a client was cut off, or there was a sign of life; where the time is over, it is too late."""
+        if not self._over():
+            self.lost = lost
+
     def hold(self) -> None:
         """Keep the scope from being idle, until as many releases."""
         self.holds += 1
@@ -76,5 +81,8 @@ class IdleDeadline:
 
     def _move(self, deadline: float) -> None:
         # One that has passed stays: the scope is cancelled, or about to be.
-        if trio.current_time() < self._scope.deadline:
+        if not self._over():
             self._scope.deadline = deadline
+
+    def _over(self) -> bool:
+        return trio.current_time() >= self._scope.deadline

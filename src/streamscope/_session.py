@@ -114,8 +114,10 @@ class Session:
     @idle_timeout.setter
     @trio.lowlevel.enable_ki_protection
     def idle_timeout(self, seconds: float) -> None:
-        if seconds != self._idle.idle_timeout:
-            self._idle.idle_timeout = check_seconds("idle_timeout", seconds)
+        check_seconds("idle_timeout", seconds)
+        # One that is over has its reason, which stays.
+        if seconds != self._idle.idle_timeout and self._refusal() is None:
+            self._idle.idle_timeout = seconds
             self._count_idle()
 
     @property
@@ -261,7 +263,8 @@ class Session:
         self._registry.mark_held(self._record)
 
     def _release_hold(self, *, lost: bool = False) -> None:
-        self._idle.lost = self._idle.lost or lost
+        if lost:
+            self._idle.note(lost=True)
         self._idle.release()
         self._mark_idle()
 
@@ -280,7 +283,7 @@ class Session:
         at = now()
         self._registry.claim()
         self._record.last_activity = at
-        self._idle.lost = False
+        self._idle.note(lost=False)
         self._count_idle()
 
     @trio.lowlevel.enable_ki_protection

@@ -143,13 +143,13 @@ class Stream:
     def _reader_attached(self) -> None:
         """Note that a reader reads the stream's events, so that it is not idle."""
         if self._idle is not None:
-            self._idle.lost = False
+            self._idle.note(lost=False)
             self._idle.hold()
 
     def _reader_detached(self, *, lost: bool) -> None:
         """Undo ``_reader_attached()``."""
         if self._idle is not None:
-            self._idle.lost = lost
+            self._idle.note(lost=lost)
             self._idle.release()
 
 

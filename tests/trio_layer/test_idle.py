@@ -69,7 +69,7 @@ async def test_where_a_hold_was_lost_another_time_out_counts(mock_clock: MockClo
     scope = trio.CancelScope()
     idle = IdleDeadline(scope, 10, lost_timeout=3)
     idle.hold()
-    idle.lost = True
+    idle.note(lost=True)
     assert scope.deadline == math.inf
     idle.release()
     assert (scope.deadline, idle.reason) == (3, CloseReason.DISCONNECTED)
@@ -77,7 +77,7 @@ async def test_where_a_hold_was_lost_another_time_out_counts(mock_clock: MockClo
     idle.touch()
     assert (scope.deadline, idle.reason) == (4, CloseReason.DISCONNECTED)
     # A sign of life.
-    idle.lost = False
+    idle.note(lost=False)
     idle.touch()
     assert (scope.deadline, idle.reason) == (11, CloseReason.IDLE)
 
@@ -87,7 +87,7 @@ async def test_where_it_makes_no_difference_a_lost_hold_is_one_like_others(mock_
         scope = trio.CancelScope()
         idle = IdleDeadline(scope, 10, lost_timeout)
         idle.hold()
-        idle.lost = True
+        idle.note(lost=True)
         idle.release()
         assert (scope.deadline, idle.reason) == (10, CloseReason.IDLE)
 
@@ -114,3 +114,14 @@ async def test_it_ends_the_scope(autojump_clock: MockClock) -> None:
         idle.release()
         await trio.sleep_forever()
     assert trio.current_time() == 110
+
+
+async def test_what_comes_when_the_time_is_over_is_too_late_for_the_reason(mock_clock: MockClock) -> None:
+    scope = trio.CancelScope()
+    idle = IdleDeadline(scope, 10, lost_timeout=3)
+    idle.touch()
+    mock_clock.jump(10)
+    idle.hold()
+    idle.note(lost=True)
+    idle.release()
+    assert (scope.deadline, idle.reason) == (10, CloseReason.IDLE)
