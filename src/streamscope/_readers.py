@@ -78,8 +78,9 @@ class Readers:
             for other in others:
                 other.end(CloseReason.SUPERSEDED)
         others.append(reader)
-        self._session.touch()
+        # In this order: a session that is held has no idle time-out to count anew.
         self._session._hold()
+        self._session.touch()
         if (stream := self._streams.get_stream(reader.stream_id)) is not None:
             stream._reader_attached()
         if self._session._observed():
