@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypedDict, final
+from typing import TypedDict, final
 
 import attrs
 
-from ._util import check_count, check_fraction, check_seconds
-
-
-def _seconds(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    check_seconds(attribute.name, value)
-
-
-def _fraction(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    check_fraction(attribute.name, value)
-
-
-def _count(_: Any, attribute: attrs.Attribute[float], value: float) -> None:
-    check_count(attribute.name, value)
+from ._util import validate_count, validate_fraction, validate_seconds
 
 
 class LimitOptions(TypedDict, total=False):
@@ -44,30 +32,30 @@ class Limits:
     Every bound has a default and an outcome. `math.inf` takes one away.
     """
 
-    max_sessions: float = attrs.field(default=10_000.0, validator=_count)
+    max_sessions: float = attrs.field(default=10_000.0, validator=validate_count)
     """Sessions open at once. One more: see `evict_idle`."""
 
-    max_sessions_per_principal: float = attrs.field(default=math.inf, validator=_count)
+    max_sessions_per_principal: float = attrs.field(default=math.inf, validator=validate_count)
     """Sessions of one principal open at once. One more: see `evict_idle`. Those of nobody are not counted."""
 
-    max_streams_per_session: float = attrs.field(default=10_000.0, validator=_count)
+    max_streams_per_session: float = attrs.field(default=10_000.0, validator=validate_count)
     """Streams of one session open at once. One more: `StreamLimitError`."""
 
-    idle_timeout: float = attrs.field(default=1800.0, validator=_seconds)
+    idle_timeout: float = attrs.field(default=1800.0, validator=validate_seconds)
     """Seconds that nothing may hold a session: no stream that holds it, and no reader. After that: ``idle``."""
 
-    lost_after: float = attrs.field(default=300.0, validator=_seconds)
+    lost_after: float = attrs.field(default=300.0, validator=validate_seconds)
     """The same where its last reader was cut off, and nothing was heard of the client since, if that is sooner. After
     that: ``disconnected``."""
 
-    max_age: float = attrs.field(default=math.inf, validator=_seconds)
+    max_age: float = attrs.field(default=math.inf, validator=validate_seconds)
     """Seconds that a session may live at all. After that: ``expired``."""
 
-    max_age_jitter: float = attrs.field(default=0.1, validator=_fraction)
+    max_age_jitter: float = attrs.field(default=0.1, validator=validate_fraction)
     """By how much of `max_age` a session may end before, drawn anew for each, so that those which were opened
     together do not all come back together."""
 
-    drain_timeout: float = attrs.field(default=5.0, validator=_seconds)
+    drain_timeout: float = attrs.field(default=5.0, validator=validate_seconds)
     """Seconds that leaving a session waits for its streams to unwind, and then for each of its resources to be
     released. After that: a warning is logged, and the session stays listed as closing until all of them are done."""
 

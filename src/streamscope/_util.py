@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import attrs
 
 
 def shorten(text: str, limit: int = 48) -> str:
@@ -54,6 +56,20 @@ def check_count(name: str, value: float) -> float:
     if math.isnan(value) or value < 1 or (value != math.inf and value != int(value)):
         raise ValueError(f"{name} must be a whole number of at least 1 (math.inf for no limit), not {value!r}")
     return value
+
+
+def _validator(check: Callable[[str, float], float]) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        check(attribute.name, value)
+
+    return validate
+
+
+# The same, for the fields of attrs classes.
+validate_seconds: Final = _validator(check_seconds)
+validate_delay: Final = _validator(check_delay)
+validate_fraction: Final = _validator(check_fraction)
+validate_count: Final = _validator(check_count)
 
 
 def repair_module_names(namespace: Mapping[str, Any], names: Iterable[str]) -> None:

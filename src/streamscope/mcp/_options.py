@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, final
 import attrs
 
 from .._limits import LimitOptions, Limits
-from .._util import check_count, check_delay, check_seconds
+from .._util import validate_count, validate_delay, validate_seconds
 from ._seam import principal_of
 from ._wire import HostPolicy
 
@@ -36,18 +36,6 @@ class EndpointOptions(LimitOptions, total=False):
     principal: PrincipalOf
 
 
-def _seconds(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    check_seconds(attribute.name, value)
-
-
-def _count(_: object, attribute: attrs.Attribute[int], value: int) -> None:
-    check_count(attribute.name, value)
-
-
-def _delay(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    check_delay(attribute.name, value)
-
-
 def _finite(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
     if value is not None and not 0 <= value < math.inf:
         raise ValueError(f"{attribute.name} must be at least 0 seconds, and not endless; not {value!r}")
@@ -65,43 +53,43 @@ class Options:
     stateless: bool = False
     """Whether clients of the handshake era are served without sessions: each POST by itself, and no GET."""
 
-    sse_delay: float = attrs.field(default=0.1, validator=_delay)
+    sse_delay: float = attrs.field(default=0.1, validator=validate_delay)
     """Seconds to wait for a request's answer before it is streamed. An answer that comes first, and
     alone, is sent as JSON. With 0, every answer of the handshake era is streamed. In 2026-07-28, where errors have HTTP
     statuses of their own, it is `ping_interval` if that is longer."""
 
-    ping_interval: float = attrs.field(default=15.0, validator=_seconds)
+    ping_interval: float = attrs.field(default=15.0, validator=validate_seconds)
     """Seconds without an event after which a comment is sent on a stream."""
 
     retry: float | None = attrs.field(default=1.0, validator=_finite)
     """Seconds after which a client that loses a stream's connection should come back; ``None`` leaves
     that to the client."""
 
-    max_body: int = attrs.field(default=4 * 2**20, validator=_count)
+    max_body: int = attrs.field(default=4 * 2**20, validator=validate_count)
     """Bytes that a request's body may have. More: 413."""
 
-    max_batch: int = attrs.field(default=100, validator=_count)
+    max_batch: int = attrs.field(default=100, validator=validate_count)
     """Messages that a batch may have, where the session's revision is the one that has batches. More: 400."""
 
-    body_timeout: float = attrs.field(default=30.0, validator=_seconds)
+    body_timeout: float = attrs.field(default=30.0, validator=validate_seconds)
     """Seconds that a request's body may take to arrive. Longer: 408."""
 
-    initialize_timeout: float = attrs.field(default=60.0, validator=_seconds)
+    initialize_timeout: float = attrs.field(default=60.0, validator=validate_seconds)
     """Seconds that a session may be idle before its client has sent anything after ``initialize``. After
     that: ``idle``."""
 
-    abandon_after: float = attrs.field(default=math.inf, validator=_delay)
+    abandon_after: float = attrs.field(default=math.inf, validator=validate_delay)
     """Seconds that a request of the handshake era goes on whose client was cut off and has not come back. After
     that, it is cancelled, as ``disconnected``. By default it goes on to its end, and its answer is kept for the
     client; with 0, it is cancelled at once. In 2026-07-28, it always is."""
 
-    listen_grace: float = attrs.field(default=300.0, validator=_seconds)
+    listen_grace: float = attrs.field(default=300.0, validator=validate_seconds)
     """Seconds that a GET stream waits for its client to come back. After that: ``idle``."""
 
-    max_listeners: int = attrs.field(default=16, validator=_count)
+    max_listeners: int = attrs.field(default=16, validator=validate_count)
     """GET streams that one session may hold. One more ends the oldest, as ``superseded``."""
 
-    max_subscriptions: int = attrs.field(default=128, validator=_count)
+    max_subscriptions: int = attrs.field(default=128, validator=validate_count)
     """``subscriptions/listen`` streams that one principal may hold. One more: 429. Those of nobody are not counted.
     The SDK's handler has a bound of its own, by default 1,024, for all clients together."""
 
