@@ -32,6 +32,7 @@ FLOORS = [
         "_feed",
         "_reader",
         "_start",
+        "_opening",
         "_stream",
         "_streams",
         "_readers",

@@ -127,7 +127,8 @@ class SessionManager:
         return OpenSession(partial(self._make_room, principal), enter)
 
     async def _make_room(self, principal: str | None) -> None:
-        """End sessions that nothing holds until there is room for another, as far as there are such."""
+        """End sessions that nothing holds until there is room for another, if possible. Always a checkpoint."""
+        await trio.lowlevel.checkpoint()
         if self._registry.find_bound(principal) is None:
             return
         # One at a time: of those who wait for the same room, each gets some of its own.

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import final
 
 import trio
 
+from ._opening import Opening
 from ._session import Session
 
 
 @final
-class OpenSession:
-    """The context manager behind ``open_session()``: a class, so that Ctrl-C finds it whole.
+class OpenSession(Opening[Session]):
+    """The context manager behind ``open_session()``: a class, so that Ctrl-C finds it whole."""
 
-    Args:
-        make_room: Waits until there is room for it, or none is to be had.
-        enter: Admits the session and makes its scope; synchronous, may refuse.
-    """
-
-    __slots__ = ("_enter", "_make_room", "_session")
-
-    def __init__(self, make_room: Callable[[], Awaitable[None]], enter: Callable[[], Session]) -> None:
-        self._make_room = make_room
-        self._enter: Callable[[], Session] | None = enter
-        self._session: Session | None = None
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aenter__(self) -> Session:
-        if self._enter is None:
-            raise RuntimeError("open_session() can be entered only once")
-        await trio.lowlevel.checkpoint()
-        await self._make_room()
-        session = self._session = self._enter()
-        # It need not live as long as the scope.
-        self._enter = None
-        session._scope.__enter__()
-        return session
+    __slots__ = ()
+    _name = "open_session"
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(
@@ -46,7 +25,7 @@ class OpenSession:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        session = self._session
+        session = self._opened
         assert session is not None
         session._begin_to_leave(exc)
         waits = True

@@ -25,6 +25,7 @@ from ._errors import SessionClosedError
 from ._idle import IdleDeadline
 from ._ids import EventId, SessionId, StreamId
 from ._metadata import StreamMetadata
+from ._opening import Opening
 from ._reasons import CloseReason, State
 from ._records import StreamRecord
 from ._registry import Registry
@@ -154,7 +155,7 @@ class Stream:
 
 
 @final
-class OpenStream:
+class OpenStream(Opening[Stream]):
     """The context manager behind ``open_stream()``: a class, so that Ctrl-C finds it whole.
 
     Args:
@@ -162,23 +163,12 @@ class OpenStream:
         leave: Discharges it; synchronous.
     """
 
-    __slots__ = ("_enter", "_leave", "_stream")
+    __slots__ = ("_leave",)
+    _name = "open_stream"
 
     def __init__(self, enter: Callable[[], Stream], leave: Callable[[Stream, CloseReason], None]) -> None:
-        self._enter: Callable[[], Stream] | None = enter
+        super().__init__(trio.lowlevel.checkpoint, enter)
         self._leave = leave
-        self._stream: Stream | None = None
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aenter__(self) -> Stream:
-        if self._enter is None:
-            raise RuntimeError("open_stream() can be entered only once")
-        await trio.lowlevel.checkpoint()
-        stream = self._stream = self._enter()
-        # It need not live as long as the scope.
-        self._enter = None
-        stream._scope.__enter__()
-        return stream
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(
@@ -187,7 +177,7 @@ class OpenStream:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        stream = self._stream
+        stream = self._opened
         assert stream is not None
         scope = stream._scope
         session = stream._record.session

@@ -1,0 +1,45 @@
+"""The way into a session or a stream, which is the same for both."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+import trio
+
+
+class Scoped(Protocol):
+    """What can be entered: a session or a stream."""
+
+    _scope: trio.CancelScope
+
+
+S = TypeVar("S", bound=Scoped)
+
+
+class Opening(Generic[S]):
+    """The first half of a context manager: waits, then admits and enters in one step.
+
+    Args:
+        wait: Awaited first; a checkpoint, always.
+        enter: Makes what is entered, with its scope; synchronous, may refuse.
+    """
+
+    __slots__ = ("_enter", "_opened", "_wait")
+    _name: ClassVar[str]
+
+    def __init__(self, wait: Callable[[], Awaitable[object]], enter: Callable[[], S]) -> None:
+        self._wait = wait
+        self._enter: Callable[[], S] | None = enter
+        self._opened: S | None = None
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> S:
+        if self._enter is None:
+            raise RuntimeError(f"{self._name}() can be entered only once")
+        await self._wait()
+        opened = self._opened = self._enter()
+        # It need not live as long as the scope.
+        self._enter = None
+        opened._scope.__enter__()
+        return opened
