@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from types import TracebackType
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 import trio
+
+
+async def no_wait() -> None:
+    """Return; no checkpoint."""
 
 
 class Scoped(Protocol):
@@ -21,7 +26,7 @@ class Opening(Generic[S]):
     """The first half of a context manager: waits, then admits and enters in one step.
 
     Args:
-        wait: Awaited first; a checkpoint, always.
+        wait: Awaited first.
         enter: Makes what is entered, with its scope; synchronous, may refuse.
     """
 
@@ -35,11 +40,19 @@ class Opening(Generic[S]):
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> S:
+        await self._wait()
         if self._enter is None:
             raise RuntimeError(f"{self._name}() can be entered only once")
-        await self._wait()
         opened = self._opened = self._enter()
         # It need not live as long as the scope.
         self._enter = None
         opened._scope.__enter__()
         return opened
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        raise NotImplementedError

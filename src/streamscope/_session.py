@@ -17,13 +17,14 @@ from ._hold import Hold
 from ._idle import IdleDeadline
 from ._ids import SessionId, StreamId
 from ._metadata import SessionMetadata
+from ._opening import no_wait
 from ._reader import EventReader, OpenReader
 from ._readers import Readers
 from ._reasons import CloseReason, State
 from ._records import SessionRecord, StreamRecord
 from ._registry import Registry
 from ._resources import Resources
-from ._start import start_scope
+from ._start import start_scope_at_once
 from ._stream import OpenStream, Stream, end_reason
 from ._streams import StreamManager
 from ._util import check_seconds
@@ -143,7 +144,14 @@ class Session:
     ) -> OpenStream:
         """Open a stream for the length of a block; see `StreamManager.open_stream`."""
         return self._host.streams._opening(
-            self._check_there, self.id, kind, connection_info, holds_session, idle_timeout, abandon_after
+            trio.lowlevel.checkpoint,
+            self._check_there,
+            self.id,
+            kind,
+            connection_info,
+            holds_session,
+            idle_timeout,
+            abandon_after,
         )
 
     def _check_there(self) -> None:
@@ -176,18 +184,14 @@ class Session:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        opening = self.open_stream(
-            kind=kind,
-            connection_info=connection_info,
-            holds_session=holds_session,
-            idle_timeout=idle_timeout,
-            abandon_after=abandon_after,
+        opening = self._host.streams._opening(
+            no_wait, self._check_there, self.id, kind, connection_info, holds_session, idle_timeout, abandon_after
         )
         if self._record.state is not State.OPEN:
             # The nursery may be closed by now, and would say so instead.
             await trio.lowlevel.checkpoint()
             raise self._ended()
-        return await start_scope(self._host.nursery, self.id, opening, async_fn, *args)
+        return await start_scope_at_once(self._host.nursery, self.id, opening, async_fn, *args)
 
     def open_reader(self, stream_id: StreamId, *, after: int = 0, supersede: bool = False) -> OpenReader:
         """Read a stream's events for the length of a block: ``async with session.open_reader(id) as reader``.

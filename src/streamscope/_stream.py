@@ -14,7 +14,7 @@ from further out is not the stream's to catch, and passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import cast, final
 
@@ -159,6 +159,7 @@ class OpenStream(Opening[Stream]):
     """The context manager behind ``open_stream()``: a class, so that Ctrl-C finds it whole.
 
     Args:
+        wait: Awaited first.
         enter: Admits the stream and makes its scope; synchronous, may refuse.
         leave: Discharges it; synchronous.
     """
@@ -166,8 +167,13 @@ class OpenStream(Opening[Stream]):
     __slots__ = ("_leave",)
     _name = "open_stream"
 
-    def __init__(self, enter: Callable[[], Stream], leave: Callable[[Stream, CloseReason], None]) -> None:
-        super().__init__(trio.lowlevel.checkpoint, enter)
+    def __init__(
+        self,
+        wait: Callable[[], Awaitable[None]],
+        enter: Callable[[], Stream],
+        leave: Callable[[Stream, CloseReason], None],
+    ) -> None:
+        super().__init__(wait, enter)
         self._leave = leave
 
     @trio.lowlevel.enable_ki_protection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias, final
 
@@ -97,13 +97,24 @@ class StreamManager:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        return self._opening(_nothing, session_id, kind, connection_info, holds_session, idle_timeout, abandon_after)
+        return self._opening(
+            trio.lowlevel.checkpoint,
+            _nothing,
+            session_id,
+            kind,
+            connection_info,
+            holds_session,
+            idle_timeout,
+            abandon_after,
+        )
 
-    def _opening(self, guard: Callable[[], None], *options: *_Opening) -> OpenStream:
-        """Open a stream unless ``guard``, which is called on entry, raises."""
+    def _opening(
+        self, wait: Callable[[], Awaitable[None]], guard: Callable[[], None], *options: *_Opening
+    ) -> OpenStream:
+        """Open a stream, after ``wait``, unless ``guard``, which is called on entry, raises."""
         check_seconds("idle_timeout", options[-2])
         check_delay("abandon_after", options[-1])
-        return OpenStream(partial(self._enter, guard, *options), self._leave)
+        return OpenStream(wait, partial(self._enter, guard, *options), self._leave)
 
     def _enter(self, guard: Callable[[], None], *options: *_Opening) -> Stream:
         guard()
