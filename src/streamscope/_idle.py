@@ -26,7 +26,7 @@ class IdleDeadline:
         expires: The time at which it ends in any case.
     """
 
-    __slots__ = ("_expires", "_lost_timeout", "_scope", "holds", "idle_timeout", "lost")
+    __slots__ = ("_deadline", "_expires", "_lost_timeout", "_scope", "holds", "idle_timeout", "lost")
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class IdleDeadline:
         self._scope = scope
         self._lost_timeout = lost_timeout
         self._expires = expires
+        self._deadline = math.inf
         self.idle_timeout = idle_timeout
         self.holds = 0
         self.lost = False
@@ -54,35 +55,36 @@ class IdleDeadline:
     @property
     def reason(self) -> CloseReason:
         """Why the scope ends, or has ended, if nobody has ended it before its deadline."""
-        if self._scope.deadline == self._expires <= trio.current_time():
+        if self._deadline == self._expires <= trio.current_time():
             return CloseReason.EXPIRED
         return CloseReason.DISCONNECTED if self._abandoned else CloseReason.IDLE
 
-    def note(self, *, lost: bool) -> None:
+    def is_over(self, now: float) -> bool:
+        """Tell whether the deadline has passed, so that the scope is cancelled, or about to be."""
+        return now >= self._deadline
+
+    def note(self, now: float, *, lost: bool) -> None:
         """Note whether a client was cut off, or there was a sign of life; where the time is over, it is too late."""
-        if not self._over():
+        if now < self._deadline:
             self.lost = lost
 
-    def hold(self) -> None:
+    def hold(self, now: float) -> None:
         """Keep the scope from being idle, until as many releases."""
         self.holds += 1
         if self.holds == 1:
-            self._move(self._expires)
+            self._move(now, self._expires)
 
-    def release(self) -> None:
+    def release(self, now: float) -> None:
         """Undo one hold."""
         self.holds -= 1
-        self.touch()
+        self.touch(now)
 
-    def touch(self) -> None:
+    def touch(self, now: float) -> None:
         """Count the time-out from now."""
         if not self.holds:
-            self._move(min(trio.current_time() + self.timeout, self._expires))
+            self._move(now, min(now + self.timeout, self._expires))
 
-    def _move(self, deadline: float) -> None:
-        # One that has passed stays: the scope is cancelled, or about to be.
-        if not self._over():
-            self._scope.deadline = deadline
-
-    def _over(self) -> bool:
-        return trio.current_time() >= self._scope.deadline
+    def _move(self, now: float, deadline: float) -> None:
+        # One that has passed stays.
+        if now < self._deadline:
+            self._deadline = self._scope.deadline = deadline

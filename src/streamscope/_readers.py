@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol, final
 
+import trio
+
 from ._changes import Change, ReaderAttached, ReaderDetached
 from ._errors import SessionClosedError, UnknownStreamError
 from ._ids import SessionId, StreamId
@@ -25,9 +27,9 @@ class ReadSession(Protocol):
     @property
     def metadata(self) -> SessionMetadata: ...
     def _refused(self) -> SessionClosedError | None: ...
-    def _hold(self) -> None: ...
-    def touch(self) -> None: ...
-    def _release_hold(self, *, lost: bool) -> None: ...
+    def _hold(self, at: float) -> None: ...
+    def _touch(self, at: float) -> None: ...
+    def _release_hold(self, at: float, *, lost: bool) -> None: ...
     def _observed(self) -> bool: ...
     def _publish(self, change: Change) -> None: ...
 
@@ -78,11 +80,12 @@ class Readers:
             for other in others:
                 other.end(CloseReason.SUPERSEDED)
         others.append(reader)
+        at = trio.current_time()
         # In this order: a session that is held has no idle time-out to count anew.
-        self._session._hold()
-        self._session.touch()
+        self._session._hold(at)
+        self._session._touch(at)
         if (stream := self._streams.get_stream(reader.stream_id)) is not None:
-            stream._reader_attached()
+            stream._reader_attached(at)
         if self._session._observed():
             self._session._publish(ReaderAttached(self._session.metadata, reader.position))
 
@@ -98,8 +101,9 @@ class Readers:
         if not others:
             del self._attached[reader.stream_id]
         lost = reason in _LOST
-        self._session._release_hold(lost=lost and not self._attached)
+        at = trio.current_time()
+        self._session._release_hold(at, lost=lost and not self._attached)
         if (stream := self._streams.get_stream(reader.stream_id)) is not None:
-            stream._reader_detached(lost=lost)
+            stream._reader_detached(at, lost=lost)
         if self._session._observed():
             self._session._publish(ReaderDetached(self._session.metadata, reader.position, reason))

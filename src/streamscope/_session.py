@@ -82,8 +82,8 @@ class Session:
         self._readers = Readers(self, host.streams)
         self._resources = Resources(registry.limits.drain_timeout, self._refused, self._settle)
         lost_after = registry.limits.lost_after
-        self._idle = IdleDeadline(scope, idle_timeout, lost_after, trio.current_time() + max_age)
-        self._count_idle()
+        self._idle = IdleDeadline(scope, idle_timeout, lost_after, record.created + max_age)
+        self._count_idle(record.created)
         self.value: Any = None
         """Whatever the application keeps with the session."""
         record.owner = self
@@ -119,7 +119,7 @@ class Session:
         # One that is over has its reason, which stays.
         if seconds != self._idle.idle_timeout and self._refusal() is None:
             self._idle.idle_timeout = seconds
-            self._count_idle()
+            self._count_idle(trio.current_time())
 
     @property
     def metadata(self) -> SessionMetadata:
@@ -260,35 +260,40 @@ class Session:
         if (refusal := self._refused()) is not None:
             raise refusal
         self._registry.claim()
-        self._hold()
+        self._hold(trio.current_time())
 
-    def _hold(self) -> None:
-        self._idle.hold()
-        self._registry.mark_held(self._record)
+    def _hold(self, at: float) -> None:
+        self._idle.hold(at)
+        if self._idle.holds == 1:
+            self._registry.mark_held(self._record)
 
-    def _release_hold(self, *, lost: bool = False) -> None:
+    def _release_hold(self, at: float | None = None, *, lost: bool = False) -> None:
+        at = trio.current_time() if at is None else at
         if lost:
-            self._idle.note(lost=True)
-        self._idle.release()
-        self._mark_idle()
+            self._idle.note(at, lost=True)
+        self._idle.release(at)
+        self._mark_idle(at)
 
-    def _count_idle(self) -> None:
+    def _count_idle(self, at: float) -> None:
         """Count the idle time-out from now, unless something holds the session."""
-        self._idle.touch()
-        self._mark_idle()
+        self._idle.touch(at)
+        self._mark_idle(at)
 
-    def _mark_idle(self) -> None:
+    def _mark_idle(self, at: float) -> None:
         if not self._idle.holds:
-            self._registry.mark_idle(self._record, trio.current_time(), self._idle.timeout)
+            self._registry.mark_idle(self._record, at, self._idle.timeout)
 
     @trio.lowlevel.enable_ki_protection
     def touch(self) -> None:
         """Note that something was heard of the client, and count the idle time-out anew from now."""
         at = now()
         self._registry.claim()
+        self._touch(at)
+
+    def _touch(self, at: float) -> None:
         self._record.last_activity = at
-        self._idle.note(lost=False)
-        self._count_idle()
+        self._idle.note(at, lost=False)
+        self._count_idle(at)
 
     @trio.lowlevel.enable_ki_protection
     def close(self, reason: CloseReason = CloseReason.CANCELLED) -> None:
@@ -360,7 +365,7 @@ class Session:
         A deadline may have passed before the session's own task could run.
         """
         reason = self._record.reason
-        if reason is None and self._scope.deadline != math.inf and reading_time(self._record) >= self._scope.deadline:
+        if reason is None and self._idle.is_over(reading_time(self._record)):
             return self._idle.reason
         return reason
 
@@ -373,17 +378,18 @@ class Session:
     def _stream_opened(self, stream: StreamRecord) -> None:
         """Take note of a new stream."""
         if stream.holds_session:
-            self._hold()
+            self._hold(stream.created)
         if self._observed():
             self._publish(StreamOpened(stream.snapshot(stream.created)))
 
     def _stream_closed(self, stream: StreamRecord, *, last: bool) -> None:
         """Take note of a stream's end."""
+        at = trio.current_time()
         if stream.holds_session:
-            self._release_hold()
+            self._release_hold(at)
         if self._observed():
             assert stream.reason is not None
-            self._publish(StreamClosed(stream.snapshot(trio.current_time()), stream.reason))
+            self._publish(StreamClosed(stream.snapshot(at), stream.reason))
         self._host._stream_over()
         if last:
             self._settle()

@@ -67,7 +67,7 @@ class Stream:
     def reason(self) -> CloseReason | None:
         """Why the stream is closing or has ended; ``None`` while it is open."""
         reason = self._record.reason
-        if reason is None and self._idle is not None and reading_time(self._record) >= self._scope.deadline:
+        if reason is None and self._idle is not None and self._idle.is_over(reading_time(self._record)):
             # The stream's own task could not run since.
             return self._idle.reason
         return reason
@@ -128,7 +128,7 @@ class Stream:
         self._registry.claim()
         self._registry.touch(self._record, at)
         if self._idle is not None:
-            self._idle.touch()
+            self._idle.touch(at)
 
     @trio.lowlevel.enable_ki_protection
     def cancel(self, reason: CloseReason = CloseReason.CANCELLED) -> None:
@@ -141,17 +141,17 @@ class Stream:
         if self._registry.close_stream(self._record, reason):
             self._scope.cancel(reason=f"stream ended: {reason}")
 
-    def _reader_attached(self) -> None:
+    def _reader_attached(self, at: float) -> None:
         """Note that a reader reads the stream's events, so that it is not idle."""
         if self._idle is not None:
-            self._idle.note(lost=False)
-            self._idle.hold()
+            self._idle.note(at, lost=False)
+            self._idle.hold(at)
 
-    def _reader_detached(self, *, lost: bool) -> None:
+    def _reader_detached(self, at: float, *, lost: bool) -> None:
         """Undo ``_reader_attached()``."""
         if self._idle is not None:
-            self._idle.note(lost=lost)
-            self._idle.release()
+            self._idle.note(at, lost=lost)
+            self._idle.release(at)
 
 
 @final

@@ -130,7 +130,7 @@ class StreamManager:
         stream = record.handle = Stream(self._registry, record, scope, log)
         if min(idle_timeout, abandon_after) != math.inf:
             stream._idle = IdleDeadline(scope, idle_timeout, abandon_after)
-            stream._idle.touch()
+            stream._idle.touch(record.created)
         self._opened(record)
         return stream
 
