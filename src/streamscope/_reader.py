@@ -193,7 +193,7 @@ class OpenReader:
 
     __slots__ = ("_after", "_host", "_reader", "_stream_id", "_supersede")
 
-    def __init__(self, host: ReaderHost, stream_id: StreamId, after: int, *, supersede: bool) -> None:
+    def __init__(self, host: ReaderHost, stream_id: StreamId, after: int | None, *, supersede: bool) -> None:
         self._host = host
         self._stream_id = stream_id
         self._after = after
@@ -205,11 +205,12 @@ class OpenReader:
         if self._reader is not None:
             raise RuntimeError("open_reader() can be entered only once")
         log = await self._host._find_log(self._stream_id)
-        if self._after > log.last:
-            raise UnknownEventError(self._stream_id, self._after)
-        if self._after + 1 < log.first:
-            raise EventsExpiredError(self._stream_id, self._after, log.first)
-        reader = self._reader = EventReader(self._host, self._stream_id, log, self._after)
+        after = log.first - 1 if self._after is None else self._after
+        if after > log.last:
+            raise UnknownEventError(self._stream_id, after)
+        if after + 1 < log.first:
+            raise EventsExpiredError(self._stream_id, after, log.first)
+        reader = self._reader = EventReader(self._host, self._stream_id, log, after)
         self._host._reader_attached(reader, supersede=self._supersede)
         return reader
 

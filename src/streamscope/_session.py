@@ -193,7 +193,7 @@ class Session:
             raise self._ended()
         return await start_scope_at_once(self._host.nursery, self.id, opening, async_fn, *args)
 
-    def open_reader(self, stream_id: StreamId, *, after: int = 0, supersede: bool = False) -> OpenReader:
+    def open_reader(self, stream_id: StreamId, *, after: int | None = 0, supersede: bool = False) -> OpenReader:
         """Read a stream's events for the length of a block: ``async with session.open_reader(id) as reader``.
 
         The stream may have ended, as long as its events are kept. While it is
@@ -201,7 +201,8 @@ class Session:
 
         Args:
             stream_id: A stream of this session.
-            after: The number of the last event that the reader already has; 0 for none.
+            after: The number of the last event that the reader already has; 0 for none, and ``None`` to begin with the
+                oldest that is kept.
             supersede: Whether the other readers of the stream are ended, as ``superseded``.
 
         Raises:

@@ -94,9 +94,10 @@ class Handlers:
     async def _post(self, scope: Scope, headers: Headers, version: str | None, response: Response) -> None:
         options = self._options
         handshake = version is None or version in _seam.HANDSHAKE_VERSIONS
+        guest: Guest | None = None
         if handshake and not options.stateless and headers.get(SESSION_HEADER) is not None:
             # A session that has ended is 404, whatever else is wrong ("Session Management").
-            self._house.find(headers, options.principal(scope))
+            guest = self._house.find(headers, options.principal(scope))
         check_post(headers, json_only=options.json_response)
         message = read_body(await response.read_body(options.max_body, headers.content_length(), options.body_timeout))
         http = HTTPRequest(scope)
@@ -104,10 +105,11 @@ class Handlers:
             await self._post_modern(message, http, headers, response)
         elif options.stateless:
             await self._post_stateless(message, http, version, response)
-        elif isinstance(message, Request) and message.method == "initialize" and headers.get(SESSION_HEADER) is None:
+        elif isinstance(message, Request) and message.method == "initialize" and guest is None:
             await self._initialize(self._exchange(message, http), response)
         else:
-            guest = self._house.find(headers, options.principal(scope))
+            if guest is None or guest.session.reason is not None:
+                guest = self._house.find(headers, options.principal(scope))
             await self._post_handshake(guest, message, http, response)
 
     async def _initialize(self, exchange: Exchange, response: Response) -> None:
@@ -135,7 +137,6 @@ class Handlers:
     ) -> None:
         batch = isinstance(message, list)
         messages = self._checked_batch(guest, message) if isinstance(message, list) else [message]
-        self._heard_of(guest)
         exchanges: list[Exchange] = []
         for one in messages:
             if isinstance(one, Request):
@@ -145,11 +146,15 @@ class Handlers:
             else:
                 await self._notification(guest.session, partial(guest.conversation.handle_notification, one, http))
         if not exchanges:
+            self._heard_of(guest)
             await response.whole(202)
             return
+        stream = await guest.start(exchanges, peer(http.scope), self._options.abandon_after)
+        # In this order: a session that is held has no idle time-out to count anew.
+        self._heard_of(guest)
         reply = Reply(
             session=guest.session,
-            stream=await guest.start(exchanges, peer(http.scope), self._options.abandon_after),
+            stream=stream,
             exchanges=exchanges,
             batch=batch,
             resumable=True,
@@ -301,10 +306,10 @@ class Handlers:
         try:
             if last_event_id is None:
                 stream = await guest.listening.claim(peer(scope))
-                position = EventId(stream.id, stream.log.first - 1)
+                opening = guest.session.open_reader(stream.id, after=None, supersede=True)
             else:
                 position = EventId.parse(last_event_id)
-            opening = guest.session.open_reader(position.stream_id, after=position.seq, supersede=True)
+                opening = guest.session.open_reader(position.stream_id, after=position.seq, supersede=True)
             async with opening as reader:
                 events: list[Event] = []
                 if not self._house.sessions.streams.is_stream_active(reader.stream_id):

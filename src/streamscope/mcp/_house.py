@@ -69,7 +69,8 @@ class House:
         self.state = state
         self.sessions = sessions
         self._options = options
-        self._guests: dict[SessionId, Guest] = {}
+        # By the text of the session's identifier, as clients send it.
+        self._guests: dict[str, Guest] = {}
         self._implicit: dict[str | None, Session] = {}
         self._restoring = trio.Lock()
 
@@ -97,7 +98,7 @@ class House:
         session = await self.sessions.start_session(
             self._serve, principal=principal, connection_info=connection_info, session_id=session_id
         )
-        guest = self._guests.get(session.id)
+        guest = self._guests.get(str(session.id))
         if guest is None:
             raise SessionClosedError(session.id, session.reason or CloseReason.COMPLETED)
         return guest
@@ -118,13 +119,12 @@ class House:
     def may_restore(self, headers: Headers) -> SessionId | None:
         """Return the session that a request names, if it is not open and another process may have opened it."""
         name = headers.get(SESSION_HEADER)
-        if name is None or not self.sessions.streams.log.durable:
+        if name is None or name in self._guests or not self.sessions.streams.log.durable:
             return None
         try:
-            session_id = SessionId.parse(name)
+            return SessionId.parse(name)
         except ValueError:
             return None
-        return None if session_id in self._guests else session_id
 
     async def restore(self, session_id: SessionId, principal: str | None, http: HTTPRequest) -> None:
         """Open a session again that another process has left, where the log knows it as this principal's.
@@ -163,11 +163,11 @@ class House:
         listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners)
         save = partial(self._save, session) if self.sessions.streams.log.durable else None
         conversation = Conversation(self.server, self.state, session, listening, save)
-        self._guests[session.id] = Guest(session, conversation, listening)
+        self._guests[str(session.id)] = Guest(session, conversation, listening)
         try:
             await conversation.serve()
         finally:
-            del self._guests[session.id]
+            del self._guests[str(session.id)]
 
     def find(self, headers: Headers, principal: str | None) -> Guest:
         """Find the session that a request names.
@@ -180,15 +180,13 @@ class House:
         name = headers.get(SESSION_HEADER)
         if name is None:
             raise RefusedError(400, "Bad request: no Mcp-Session-Id; send an initialize request first")
-        try:
-            session = self.sessions.get_session(SessionId.parse(name), principal=principal)
-            guest = self._guests[session.id]
-        except (ValueError, UnknownSessionError, SessionClosedError, KeyError):
-            if self.sessions.reason is not None:
-                # A new session is not to be had here either.
-                raise ManagerClosedError from None
-            raise session_not_found() from None
-        return guest
+        guest = self._guests.get(name)
+        if guest is not None and guest.session.principal == principal and guest.session.reason is None:
+            return guest
+        if self.sessions.reason is not None:
+            # A new session is not to be had here either.
+            raise ManagerClosedError
+        raise session_not_found()
 
     async def implicit(self, principal: str | None) -> Session:
         """Return the session that holds a principal's 2026-07-28 streams, which clients never see.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import final
 
@@ -53,12 +54,15 @@ class Reply:
     async def send(self, response: Response, options: Options) -> None:
         """Send it: whole, if all answers come in time and nothing else does; else event by event."""
         try:
-            async with AsyncExitStack() as stack:
-                reader = await self._open_reader(stack)
+            # Where more has been said already than is kept, what is left of it is read: the answer is the last of it.
+            async with self.session.open_reader(self.stream.id, after=None) as reader:
                 if any(exchange.released for exchange in self.exchanges):
                     reader.stop()
                 events: list[Event] = []
                 soon = min(self.delay, options.sse_delay)
+                if soon and self.stream.log.finished:
+                    # An answer that is there need not be waited for.
+                    soon = math.inf
                 if not await self._receive(reader, events, soon) and soon < self.delay:
                     await response.unless_gone(partial(self._receive, reader, events, self.delay - soon))
                 if reader.finished and len(events) == len(self.exchanges) and not self._unstored():
@@ -82,21 +86,20 @@ class Reply:
             reason = self.session.reason or CloseReason.SHUTDOWN
             await self._send_whole(response, [goodbye(exchange.request.id, reason) for exchange in self.exchanges])
 
-    async def _open_reader(self, stack: AsyncExitStack) -> EventReader:
-        while True:  # noqa: ASYNC913 - entering is a checkpoint, also when it refuses
-            # Where more has been said already than is kept, what is left of it is read: the answer is the last of it.
-            after = self.stream.log.first - 1
-            with suppress(EventsExpiredError):
-                return await stack.enter_async_context(self.session.open_reader(self.stream.id, after=after))
-
     async def _receive(self, reader: EventReader, events: list[Event], seconds: float) -> bool:
         """Receive as much as decides how it is sent, and tell whether that came in time."""
-        over = suppress(trio.EndOfChannel, ReaderClosedError, EventsExpiredError)
-        with over, trio.move_on_after(seconds) as scope:
+        if seconds == math.inf:
+            await self._receive_all(reader, events)
+            return True
+        with trio.move_on_after(seconds) as scope:
+            await self._receive_all(reader, events)
+        return not scope.cancelled_caught
+
+    async def _receive_all(self, reader: EventReader, events: list[Event]) -> None:
+        with suppress(trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
             events += await reader.receive_some()
             while self.batch and not reader.finished:
                 events += await reader.receive_some()
-        return not scope.cancelled_caught
 
     def _unstored(self) -> list[bytes]:
         """Return what answers the requests whose answers are not in the log."""

@@ -18,7 +18,7 @@ import json
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Any, Final, TypeAlias, cast, final
 
@@ -203,6 +203,9 @@ class Exchange:
     unsent: bool = False
     """Whether its answer could not be stored, so that no reader of its stream will ever see it."""
 
+    answered: bool = False
+    """Whether it has had its answer, as far as that could be stored."""
+
     error_code: int | None = None
     """The JSON-RPC code of the answer, once there is one, if it is an error."""
 
@@ -211,24 +214,32 @@ class Exchange:
 
         A handler that is cancelled is answered for, with the reason.
         """
-        request_id = self.request.id
         reply: bytes | None = None
         try:
-            reply = _jsonrpc.result(request_id, await call())
+            reply = await self._find_reply(call)
+            if self.alone:
+                await self._send(stream, reply)
+        finally:
+            if not self.answered:
+                if reply is None:
+                    reason = CloseReason.CANCELLED if self.cancelled else stream.reason
+                    reply = self._farewell(reason or CloseReason.SHUTDOWN, server)
+                # Not to be cancelled: it is what a cancelled request is owed. Where it was cancelled on its way into
+                # the log, it may be there, and is the last of its stream; among others, nobody could tell.
+                shield = trio.CancelScope(shield=True, relative_deadline=_ANSWER_TIMEOUT)
+                with shield, suppress(StreamClosedError):
+                    await self._send(stream, reply)
+
+    async def _find_reply(self, call: Callable[[], Awaitable[dict[str, Any]]]) -> bytes:
+        try:
+            return _jsonrpc.result(self.request.id, await call())
         except Exception as exc:  # noqa: BLE001 - the one boundary between exceptions and the wire; it logs
             error = modern_error_data(exc)
             try:
-                reply = self._error(error.code, error.message, error.data)
+                return self._error(error.code, error.message, error.data)
             except ValueError:
                 logger.exception("the error of a handler cannot be written as JSON")
-                reply = self._error(INTERNAL_ERROR, "Internal server error")
-        finally:
-            if reply is None:
-                reason = CloseReason.CANCELLED if self.cancelled else stream.reason
-                reply = self._farewell(reason or CloseReason.SHUTDOWN, server)
-            # Not to be cancelled: it is what a cancelled request is owed.
-            with trio.CancelScope(shield=True, relative_deadline=_ANSWER_TIMEOUT):
-                await self._send(stream, reply)
+                return self._error(INTERNAL_ERROR, "Internal server error")
 
     async def _send(self, stream: Stream, reply: bytes) -> None:
         try:
@@ -239,6 +250,7 @@ class Exchange:
         except EventLogFailedError as exc:
             self.unsent = True
             logger.error("an answer to %s could not be stored: %s", self.request.method, exc)  # noqa: TRY400 - it says it all
+        self.answered = True
 
     def unstored(self) -> bytes:
         """Return what answers a request whose answer is not in the log."""

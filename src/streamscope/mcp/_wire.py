@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Final, final
 
 import attrs
@@ -71,14 +72,21 @@ class Headers:
     __slots__ = ("_values", "duplicates")
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        # RFC 9110, section 5.5: surrounding white space is not part of the value.
+        fields = [(name.decode("latin-1").lower(), value.decode("latin-1").strip()) for name, value in raw]
+        self._values = dict(fields)
+        self.duplicates: set[str] = set()
+        """Names that came more than once."""
+        if len(self._values) < len(fields):
+            self._join(fields)
+
+    def _join(self, fields: list[tuple[str, str]]) -> None:
         values: dict[str, list[str]] = {}
-        for name, value in raw:
-            # RFC 9110, section 5.5: surrounding white space is not part of the value.
-            values.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1").strip())
+        for name, value in fields:
+            values.setdefault(name, []).append(value)
         # RFC 9110, section 5.3: a repeated field is one list. Joined at once: field by field, thousands take minutes.
         self._values = {name: ", ".join(several) for name, several in values.items()}
-        self.duplicates: set[str] = {name for name, several in values.items() if len(several) > 1}
-        """Names that came more than once."""
+        self.duplicates = {name for name, several in values.items() if len(several) > 1}
 
     def get(self, name: str) -> str | None:
         """Return the value of a header, or ``None``."""
@@ -88,23 +96,26 @@ class Headers:
         """Return all of them."""
         return dict(self._values)
 
-    def accepts(self, *media_types: str) -> bool:
-        """Tell whether ``Accept`` admits all of these media types (RFC 9110, section 12.5.1)."""
-        accepted: dict[str, bool] = {}
-        for part in self._values.get("accept", "").lower().split(","):
-            media_range, *parameters = map(str.strip, part.split(";"))
-            accepted[media_range] = not any(_NOT_ACCEPTED.fullmatch(parameter) for parameter in parameters)
-        # The most specific range decides.
-        return all(
-            accepted.get(media_type, accepted.get(f"{media_type.partition('/')[0]}/*", accepted.get("*/*", False)))
-            for media_type in media_types
-        )
+    def accepts(self, media_type: str) -> bool:
+        """Tell whether ``Accept`` admits this media type (RFC 9110, section 12.5.1)."""
+        return _accepts(self._values.get("accept", ""), media_type)
 
     def content_length(self) -> int | None:
         """Return the announced length of the body, or ``None``."""
         value = self._values.get("content-length", "")
         # int() raises where there are more than 4,300 digits.
         return int(value[:4000]) if value.isascii() and value.isdigit() else None
+
+
+# A client sends the same with each request.
+@lru_cache(maxsize=64)
+def _accepts(accept: str, media_type: str) -> bool:
+    accepted: dict[str, bool] = {}
+    for part in accept.lower().split(","):
+        media_range, *parameters = map(str.strip, part.split(";"))
+        accepted[media_range] = not any(_NOT_ACCEPTED.fullmatch(parameter) for parameter in parameters)
+    # The most specific range decides.
+    return accepted.get(media_type, accepted.get(f"{media_type.partition('/')[0]}/*", accepted.get("*/*", False)))
 
 
 @final
