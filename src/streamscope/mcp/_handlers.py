@@ -149,19 +149,19 @@ class Handlers:
             self._heard_of(guest)
             await response.whole(202)
             return
-        stream = await guest.start(exchanges, peer(http.scope), self._options.abandon_after)
-        # In this order: a session that is held has no idle time-out to count anew.
-        self._heard_of(guest)
-        reply = Reply(
-            session=guest.session,
-            stream=stream,
-            exchanges=exchanges,
-            batch=batch,
-            resumable=True,
-            primed=guest.conversation.reconnects,
-            delay=self._delay(),
-        )
-        await reply.send(response, self._options)
+        # Its stream and its reader hold the session, too; but one after the other, with a deadline each.
+        with guest.session.hold():
+            self._heard_of(guest)
+            reply = Reply(
+                session=guest.session,
+                stream=await guest.start(exchanges, peer(http.scope), self._options.abandon_after),
+                exchanges=exchanges,
+                batch=batch,
+                resumable=True,
+                primed=guest.conversation.reconnects,
+                delay=self._delay(),
+            )
+            await reply.send(response, self._options)
 
     def _heard_of(self, guest: Guest) -> None:
         # From now on it is not just half open.

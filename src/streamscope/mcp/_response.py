@@ -90,11 +90,8 @@ class Response:
             fields["content-length"] = str(len(body))
         if body:
             fields["content-type"] = JSON
-        # Some servers deliver the disconnect within the last send; whoever cancels it there cancels the
-        # server's own clean-up.
-        with trio.CancelScope(shield=True, relative_deadline=_FINAL_SEND_TIMEOUT):
-            await self._start(status, fields)
-            await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await self._start(status, fields)
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def events(
         self,
@@ -135,7 +132,8 @@ class Response:
                 except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
                     break
                 await self._body(self._frames(reader, events, resumable=resumable) or _sse.PING)
-            # See whole().
+            # Some servers deliver the disconnect within the last send; whoever cancels it there cancels the
+            # server's own clean-up.
             with trio.CancelScope(shield=True, relative_deadline=_FINAL_SEND_TIMEOUT):
                 body = b"".join(map(_sse.frame, rest()))
                 await self._send({"type": "http.response.body", "body": body, "more_body": False})

@@ -19,7 +19,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final, TypeAlias, cast, final
 
 import anyio
@@ -292,12 +292,16 @@ class Context:
         if conversation is not None and conversation.reconnects:
             self.message_metadata.close_sse_stream = self._close_connection
             self.message_metadata.close_standalone_sse_stream = conversation.close_listening
-        self.cancel_requested = anyio.Event()
         self._progress_token = None if request is None else progress_token_from_params(request.params)
 
     @property
     def can_send_request(self) -> bool:
         return self._conversation is not None and self._stream is not None
+
+    @cached_property
+    def cancel_requested(self) -> anyio.Event:
+        # Few handlers ask for it, and anyio finds out each time under which event loop it is made.
+        return anyio.Event()
 
     def close(self) -> None:
         """Take the way back from a handler that has returned."""
