@@ -139,6 +139,8 @@ class StreamManager:
             stream.log.finish()
         finally:
             self._discharge(stream._record, reason)
+            # A cycle of references would be left for the garbage collector, with all that the stream held.
+            stream._record.handle = None
 
     @trio.lowlevel.enable_ki_protection
     def register_stream(

@@ -19,7 +19,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, Final, TypeAlias, cast, final
 
 import anyio
@@ -197,6 +197,9 @@ class Exchange:
     cancelled: bool = False
     """Whether the client has cancelled the request."""
 
+    release: Callable[[], None] | None = None
+    """Closes the connections on which its stream is read, as long as it is handled, if they show more than its answer."""
+
     released: bool = False
     """Whether the handler has had the connection closed. It may be quicker than the response begins."""
 
@@ -229,6 +232,13 @@ class Exchange:
                 shield = trio.CancelScope(shield=True, relative_deadline=_ANSWER_TIMEOUT)
                 with shield, suppress(StreamClosedError):
                     await self._send(stream, reply)
+
+    async def close_connection(self) -> None:
+        """Close the connection on which the request's stream is read; the client comes back for the rest."""
+        await trio.lowlevel.checkpoint()
+        if self.release is not None:
+            self.released = True
+            self.release()
 
     async def _find_reply(self, call: Callable[[], Awaitable[dict[str, Any]]]) -> bytes:
         try:
@@ -283,36 +293,31 @@ class Context:
     ) -> None:
         self._stream = stream
         self._conversation = conversation
-        self._exchange = exchange
         self.transport = TransportContext(
             kind="streamable-http", can_send_request=self.can_send_request, headers=http.headers
         )
         self.request_id: RequestId | None = None if request is None else request.id
         self.message_metadata = ServerMessageMetadata(request_context=http)
         if conversation is not None and conversation.reconnects:
-            self.message_metadata.close_sse_stream = self._close_connection
+            self.message_metadata.close_sse_stream = None if exchange is None else exchange.close_connection
             self.message_metadata.close_standalone_sse_stream = conversation.close_listening
+        self._cancel_requested: anyio.Event | None = None
         self._progress_token = None if request is None else progress_token_from_params(request.params)
 
     @property
     def can_send_request(self) -> bool:
         return self._conversation is not None and self._stream is not None
 
-    @cached_property
+    @property
     def cancel_requested(self) -> anyio.Event:
-        # Few handlers ask for it, and anyio finds out each time under which event loop it is made.
-        return anyio.Event()
+        if self._cancel_requested is None:
+            # Few handlers ask for it, and anyio finds out each time under which event loop it is made.
+            self._cancel_requested = anyio.Event()
+        return self._cancel_requested
 
     def close(self) -> None:
         """Take the way back from a handler that has returned."""
         self._stream = None
-
-    async def _close_connection(self) -> None:
-        """Close the connection on which the request's stream is read; the client comes back for the rest."""
-        await trio.lowlevel.checkpoint()
-        if self._exchange is not None and self._conversation is not None and self._stream is not None:
-            self._exchange.released = True
-            self._conversation.release(self._stream)
 
     async def send_raw_request(
         self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None
@@ -457,9 +462,12 @@ class Conversation:
         same_id = self._in_flight.setdefault(request.id, [])
         entry = (exchange, context, cancel)
         same_id.append(entry)
+        if not exchange.silent:
+            exchange.release = partial(self.release, stream)
         try:
             await exchange.answer(stream, self._server, partial(self._call, context, request))
         finally:
+            exchange.release = None
             context.close()
             same_id.remove(entry)
             if not same_id:
