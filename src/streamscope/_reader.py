@@ -7,7 +7,6 @@ Replay and live delivery are this same loop, so nothing can fall between them.
 
 from __future__ import annotations
 
-from collections import deque
 from types import TracebackType
 from typing import Final, Protocol, final
 
@@ -45,11 +44,11 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self._host = host
         self._log = log
         self._after = after
-        self._batch: deque[Event] = deque()
+        self._batch: list[Event] = []
         self._finished = False
         self._task: trio.lowlevel.Task | None = None
         self._busy = False
-        self._news = False
+        self._news = True
         self._closed = False
         self._until: int | None = None
         self._reason: CloseReason | None = None
@@ -80,18 +79,22 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
             trio.ClosedResourceError: This reader was closed.
             trio.BusyResourceError: Another task is receiving from it.
         """
-        events = await self.receive_some(1)
+        while not (events := await self.receive_some(1)):  # noqa: ASYNC913 - it waits
+            pass
         return events[0]
 
     @trio.lowlevel.enable_ki_protection
     async def receive_some(self, limit: int = _BATCH) -> list[Event]:
         """Receive the events that are there, waiting only where there is none yet.
 
+        What is sent while it is being woken belongs to them: of a stream on which much is said in one go,
+        few large pieces are received, and not many small ones.
+
         Args:
             limit: The number of events to return at most.
 
         Returns:
-            At least one event.
+            At least one event; or none where `nudge` was called meanwhile.
 
         Raises:
             ValueError: The limit is below 1.
@@ -104,35 +107,64 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self._check()
         self._busy = True
         try:
-            await self._fill()
+            await self._fill(limit)
         finally:
             self._busy = False
-        events = [self._batch.popleft() for _ in range(min(limit, len(self._batch)))]
-        self._after = events[-1].seq
-        self._host._reader_moved(self)
+        events, self._batch = self._batch[:limit], self._batch[limit:]
+        if events:
+            self._after = events[-1].seq
+            self._host._reader_moved(self)
         return events
 
     def _complete(self) -> bool:
         """Whether it has received all that it was to receive."""
         return not self._batch and self._over()
 
-    async def _fill(self) -> None:
-        """See to it that there is at least one event in the batch."""
+    async def _fill(self, limit: int) -> None:
+        """See to it that there is at least one event in the batch, unless there is a nudge."""
         if self._batch or self._over():
             await trio.lowlevel.checkpoint()
             self._check()
         while not self._batch:
             if self._over():
                 raise trio.EndOfChannel
-            self._news = False
-            batch = await self._log.read(self._after, _BATCH)
-            self._check()
-            self._batch.extend(batch.events)
-            self._finished = batch.finished
-            # News may have come while a log that does I/O was reading.
-            if not (self._batch or self._finished or self._news):
+            if not self._news:
                 await self._park()
                 self._check()
+                if not self._news:
+                    return
+            await self._read()
+        try:
+            await self._read_on(limit)
+        except EventsExpiredError:
+            # What it has comes first.
+            return
+
+    async def _read_on(self, limit: int) -> None:
+        """Read what has come meanwhile, as long as more comes."""
+        while self._until is None and 0 < len(self._batch) < limit:
+            if not self._news and len(self._batch) > 1:
+                # Whoever sends so much may be about to go on. Trio draws by lot which task runs first, so it is
+                # only after two turns that every other task has had one.
+                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
+            if not self._news:
+                return
+            await self._read()
+
+    async def _read(self) -> None:
+        """Read what the log has."""
+        # More may come while it is being read.
+        self._news = False
+        news = True
+        try:
+            batch = await self._log.read(self._after + len(self._batch), _BATCH)
+            news = len(batch.events) == _BATCH
+        finally:
+            self._news = self._news or news
+        self._check()
+        self._batch += batch.events
+        self._finished = batch.finished
 
     def _over(self) -> bool:
         return self._finished or (self._until is not None and self._after >= self._until)
@@ -155,6 +187,11 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
 
     def _wake(self) -> None:
         self._news = True
+        self.nudge()
+
+    @trio.lowlevel.enable_ki_protection
+    def nudge(self) -> None:
+        """Have whoever waits for an event return without one. Where nobody waits, it does nothing."""
         if self._task is not None:
             task, self._task = self._task, None
             trio.lowlevel.reschedule(task)

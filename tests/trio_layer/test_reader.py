@@ -610,3 +610,58 @@ async def test_a_slow_log_takes_the_time_that_it_takes(autojump_clock: MockClock
             with takes(6):
                 async with session.open_reader(stream.id) as reader:
                     await reader.receive()
+
+
+# In one go
+
+
+async def test_what_is_sent_in_one_go_is_received_in_one_piece() -> None:
+    pieces: list[list[Event]] = []
+
+    async def read(session: Session, stream_id: StreamId) -> None:
+        async with session.open_reader(stream_id) as reader:
+            while not reader.finished:
+                pieces.append(await reader.receive_some())
+
+    async with (
+        open_session_manager() as sessions,
+        sessions.open_session() as session,
+        trio.open_nursery() as nursery,
+        session.open_stream() as stream,
+    ):
+        nursery.start_soon(read, session, stream.id)
+        await wait_all_tasks_blocked()
+        send(stream, 2)
+        for number in range(3, 60):
+            await stream.send(b"%d" % number, last=number == 59)
+    check_numbers([event for piece in pieces for event in piece], range(1, 60))
+    assert len(pieces) == 1
+
+
+async def test_a_nudge_ends_a_wait_for_events_and_nothing_else() -> None:
+    async with (
+        open_session_manager() as sessions,
+        sessions.open_session() as session,
+        trio.open_nursery() as nursery,
+        session.open_stream() as stream,
+        session.open_reader(stream.id) as reader,
+    ):
+        received: list[list[Event]] = []
+
+        async def receive() -> None:
+            received.append(await reader.receive_some())
+            received.append([await reader.receive()])
+
+        reader.nudge()
+        nursery.start_soon(receive)
+        await wait_all_tasks_blocked()
+        assert received == []
+        reader.nudge()
+        await wait_all_tasks_blocked()
+        assert received == [[]]
+        reader.nudge()
+        await wait_all_tasks_blocked()
+        send(stream, 1)
+        await wait_all_tasks_blocked()
+        assert received == [[], [Event(1, b"1")]]
+        assert reader.position.seq == 1

@@ -26,6 +26,7 @@ from ._handlers import Handlers
 from ._house import House
 from ._jsonrpc import INTERNAL_ERROR
 from ._options import EndpointOptions, split
+from ._pings import Pings
 from ._response import ClientDisconnectedError, Receive, Response, Scope, Send
 from ._wire import RETRY_AFTER, Headers, RefusedError, check_method, session_not_found
 
@@ -67,6 +68,7 @@ class StreamableHTTPEndpoint:
         self._stack = AsyncExitStack()
         self._handlers: Handlers | None = None
         self._sessions: SessionManager | None = None
+        self._pings = Pings(self._options.ping_interval)
         self._responses = 0
         self._quiet = trio.Event()
 
@@ -106,6 +108,9 @@ class StreamableHTTPEndpoint:
             sessions = self._given_sessions
             if sessions is None:
                 sessions = await stack.enter_async_context(open_session_manager(**self._limits))
+            pings = self._pings = Pings(self._options.ping_interval)
+            sessions.nursery.start_soon(pings.run)
+            stack.callback(pings.stop)
             house = House(self._server, state, sessions, self._options)
             # Handlers must not outlive what the server's lifespan gave them, whosever the session manager is.
             stack.push_async_callback(house.close)
@@ -148,7 +153,7 @@ class StreamableHTTPEndpoint:
         elif scope["type"] == "http":
             self._responses += 1
             try:
-                await self._serve(scope, Response(receive, send))
+                await self._serve(scope, Response(receive, send, self._pings))
             finally:
                 self._responses -= 1
                 if not self._responses:

@@ -57,19 +57,28 @@ class ListeningStreams:
             return await self._open(connection_info)
 
     async def outlet(self) -> Stream:
-        """Return the stream that a message of the server goes to. Always a checkpoint.
+        """Return the stream that a message of the server goes to. A checkpoint only where it opens one.
 
         Raises:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        async with self._lock:
-            streams = self.streams
-            if not streams:
-                self._unclaimed = await self._open(None)
-                return self._unclaimed
-            read = [stream for stream in streams if self._session.get_readers(stream.id)]
-            return (read or streams)[-1]
+        stream = self._newest()
+        if stream is None:
+            async with self._lock:
+                # Another task may have been quicker.
+                stream = self._newest()
+                if stream is None:
+                    stream = self._unclaimed = await self._open(None)
+        return stream
+
+    def _newest(self) -> Stream | None:
+        """Return the newest stream that has a reader, else the newest."""
+        streams = self.streams
+        for stream in reversed(streams):
+            if self._session.get_readers(stream.id):
+                return stream
+        return streams[-1] if streams else None
 
     async def _open(self, connection_info: str | None) -> Stream:
         # It does not hold the session: its readers do.

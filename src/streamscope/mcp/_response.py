@@ -12,6 +12,7 @@ from .._reader import EventReader
 from .._window import Event
 from . import _sse
 from ._options import Options
+from ._pings import Pings
 from ._wire import JSON, SSE, RefusedError
 
 ASGIMessage: TypeAlias = MutableMapping[str, Any]
@@ -20,12 +21,12 @@ Receive: TypeAlias = Callable[[], Awaitable[ASGIMessage]]
 Send: TypeAlias = Callable[[ASGIMessage], Awaitable[None]]
 
 _FINAL_SEND_TIMEOUT: Final = 5.0
-_SSE_HEADERS: Final = {
-    "content-type": SSE,
-    "cache-control": "no-cache, no-transform",
-    # Tells nginx not to hold events back.
-    "x-accel-buffering": "no",
-}
+# The last one tells nginx not to hold events back.
+_SSE_FIELDS: Final = [
+    (b"content-type", SSE.encode()),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
 
 
 @final
@@ -40,11 +41,15 @@ class Response:
     Args:
         receive: The ASGI callable.
         send: The ASGI callable.
+        pings: Says when a stream has been quiet for too long.
     """
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    __slots__ = ("_pings", "_receive", "_send")
+
+    def __init__(self, receive: Receive, send: Send, pings: Pings) -> None:
         self._receive = receive
         self._send = send
+        self._pings = pings
 
     async def read_body(self, limit: int, announced: int | None, within: float) -> bytearray:
         """Read the request's body.
@@ -84,14 +89,7 @@ class Response:
 
     async def whole(self, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         """Send a response that is complete: JSON, or nothing but a status."""
-        fields = dict(headers or {})
-        if status != 204:
-            # RFC 9110, section 8.6: a 204 must not have it.
-            fields["content-length"] = str(len(body))
-        if body:
-            fields["content-type"] = JSON
-        await self._start(status, fields)
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        await send_whole(self._send, status, body, headers)
 
     async def events(
         self,
@@ -117,27 +115,34 @@ class Response:
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
-            await self._start(200, {**_SSE_HEADERS, **(headers or {})})
+            # A list of its own: middleware may add to it.
+            fields = [*_SSE_FIELDS, *_fields(headers or {})]
+            await self._send({"type": "http.response.start", "status": 200, "headers": fields})
             head = b""
             if primed:
                 after = first[0].seq - 1 if first else reader.position.seq
                 head = _sse.priming(reader.stream_id, after, options.retry)
             # Some servers hold the status back until there is a body.
             await self._body(head + self._frames(reader, first, resumable=resumable) or _sse.PING)
-            while True:
-                events: list[Event] = []
-                try:
-                    with trio.move_on_after(options.ping_interval):
-                        events = await reader.receive_some()
-                except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
-                    break
-                await self._body(self._frames(reader, events, resumable=resumable) or _sse.PING)
+            try:
+                await self._send_events(reader, resumable=resumable)
+            finally:
+                self._pings.forget(reader)
             # Some servers deliver the disconnect within the last send; whoever cancels it there cancels the
             # server's own clean-up.
             with trio.CancelScope(shield=True, relative_deadline=_FINAL_SEND_TIMEOUT):
                 body = b"".join(map(_sse.frame, rest()))
                 await self._send({"type": "http.response.body", "body": body, "more_body": False})
             nursery.cancel_scope.cancel()
+
+    async def _send_events(self, reader: EventReader, *, resumable: bool) -> None:
+        while True:
+            self._pings.note(reader)
+            try:
+                events = await reader.receive_some()
+            except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
+                return
+            await self._body(self._frames(reader, events, resumable=resumable) or _sse.PING)
 
     async def unless_gone(self, async_fn: Callable[[], Awaitable[object]]) -> None:
         """Wait for something that is for the client, unless it goes away.
@@ -165,9 +170,28 @@ class Response:
             pass
         scope.cancel(reason="the client went away")
 
-    async def _start(self, status: int, headers: Mapping[str, str]) -> None:
-        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await self._send({"type": "http.response.start", "status": status, "headers": fields})
-
     async def _body(self, body: bytes) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def send_whole(send: Send, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
+    """Send a response that is complete: JSON, or nothing but a status.
+
+    Args:
+        send: The ASGI callable.
+        status: The status.
+        body: The body.
+        headers: Further headers.
+    """
+    fields = dict(headers or {})
+    if status != 204:
+        # RFC 9110, section 8.6: a 204 must not have it.
+        fields["content-length"] = str(len(body))
+    if body:
+        fields["content-type"] = JSON
+    await send({"type": "http.response.start", "status": status, "headers": _fields(fields)})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _fields(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

@@ -18,7 +18,7 @@ from .._manager import SessionManager
 from ._endpoint import StreamableHTTPEndpoint
 from ._jsonrpc import INVALID_REQUEST, error
 from ._options import EndpointOptions
-from ._response import Receive, Response, Scope, Send
+from ._response import Receive, Scope, Send, send_whole
 from ._seam import AnyServer
 from ._wire import default_hosts
 
@@ -170,6 +170,6 @@ async def _at(path: str, endpoint: StreamableHTTPEndpoint, scope: Scope, receive
         await send({"type": "lifespan.shutdown.complete"})
     elif scope["type"] == "http" and scope["path"].rstrip("/") != path.rstrip("/"):
         body = error(None, INVALID_REQUEST, f"Not found; the MCP endpoint is at {path}")
-        await Response(receive, send).whole(404, body)
+        await send_whole(send, 404, body)
     else:
         await endpoint(scope, receive, send)

@@ -1,0 +1,58 @@
+"""Keeping quiet streams alive."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import final
+
+import trio
+
+from .._reader import EventReader
+
+
+@final
+class Pings:
+    """Wakes the responses on which nothing was sent for some time.
+
+    One task does it for all of them. A deadline for each, moved with each event,
+    costs as much as all the rest of sending it.
+
+    Args:
+        interval: That many seconds.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        # The one that was quiet longest first.
+        self._quiet_since: OrderedDict[EventReader, float] = OrderedDict()
+        self._scope = trio.CancelScope()
+
+    def note(self, reader: EventReader) -> None:
+        """Note that something was sent of what this reader reads, or is about to be."""
+        self._quiet_since[reader] = trio.current_time()
+        self._quiet_since.move_to_end(reader)
+
+    def forget(self, reader: EventReader) -> None:
+        """Wake it no more."""
+        del self._quiet_since[reader]
+
+    async def run(self) -> None:
+        """Nudge readers, until this is stopped."""
+        with self._scope:
+            while True:  # noqa: ASYNC110 - it is the time that it waits for
+                await trio.sleep_until(self._nudge(trio.current_time()))
+
+    def _nudge(self, now: float) -> float:
+        """Nudge those that it is time for; return when it is time for another one."""
+        while self._quiet_since:
+            reader, since = next(iter(self._quiet_since.items()))
+            if since + self._interval > now:
+                return since + self._interval
+            # One that does not wait is sending.
+            self.note(reader)
+            reader.nudge()
+        return now + self._interval
+
+    def stop(self) -> None:
+        """End the task."""
+        self._scope.cancel()
