@@ -34,7 +34,7 @@ class Opening(Generic[S]):
     _name: ClassVar[str]
 
     def __init__(self, wait: Callable[[], Awaitable[object]], enter: Callable[[], S]) -> None:
-        self._wait = wait
+        self._wait: Callable[[], Awaitable[object]] = wait
         self._enter: Callable[[], S] | None = enter
         self._opened: S | None = None
 
@@ -44,8 +44,8 @@ class Opening(Generic[S]):
         if self._enter is None:
             raise RuntimeError(f"{self._name}() can be entered only once")
         opened = self._opened = self._enter()
-        # It need not live as long as the scope.
-        self._enter = None
+        # They need not live as long as the scope.
+        self._enter, self._wait = None, trio.lowlevel.checkpoint
         opened._scope.__enter__()
         return opened
 

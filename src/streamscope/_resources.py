@@ -10,9 +10,8 @@ session, which says when, and which gives it a deadline.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final, TypeVar, final
+from typing import Final, Protocol, TypeVar, final
 
 import trio
 
@@ -20,6 +19,13 @@ from ._errors import SessionClosedError
 
 logger: Final = logging.getLogger("streamscope")
 T = TypeVar("T")
+
+
+class ResourceHost(Protocol):
+    """Whose resources they are: a session."""
+
+    def _refused(self) -> SessionClosedError | None: ...
+    def _settle(self) -> None: ...
 
 
 @final
@@ -39,18 +45,14 @@ class Resources:
 
     Args:
         timeout: Seconds that each may take to be released.
-        refusal: Says why no more are taken, where that is so.
-        released: Called when one is gone.
+        host: Says why no more are taken, where that is so, and is told when one is gone.
     """
 
-    __slots__ = ("_held", "_refusal", "_released", "_timeout")
+    __slots__ = ("_held", "_host", "_timeout")
 
-    def __init__(
-        self, timeout: float, refusal: Callable[[], SessionClosedError | None], released: Callable[[], None]
-    ) -> None:
+    def __init__(self, timeout: float, host: ResourceHost) -> None:
         self._timeout = timeout
-        self._refusal = refusal
-        self._released = released
+        self._host = host
         self._held: list[_Resource] = []
 
     def __len__(self) -> int:
@@ -66,7 +68,7 @@ class Resources:
         try:
             with trio.CancelScope() as scope:
                 async with manager as value:
-                    if (refusal := self._refusal()) is None:
+                    if (refusal := self._host._refused()) is None:
                         task_status.started(value)
                         # Where whoever asked was cancelled meanwhile, this ends here.
                         await trio.lowlevel.checkpoint_if_cancelled()
@@ -84,7 +86,7 @@ class Resources:
         finally:
             if resource is not None:
                 self._held.remove(resource)
-                self._released()
+                self._host._settle()
         if refusal is not None:
             raise refusal
 

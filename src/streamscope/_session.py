@@ -80,7 +80,7 @@ class Session:
         self._closed: trio.Event | None = None
         self._left = False
         self._readers = Readers(self, host.streams)
-        self._resources = Resources(registry.limits.drain_timeout, self._refused, self._settle)
+        self._resources = Resources(registry.limits.drain_timeout, self)
         lost_after = registry.limits.lost_after
         self._idle = IdleDeadline(scope, idle_timeout, lost_after, record.created + max_age)
         self._count_idle(record.created)

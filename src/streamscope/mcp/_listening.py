@@ -27,14 +27,15 @@ class ListeningStreams:
         limit: Streams that a client may hold. One more ends the oldest, as ``superseded``.
     """
 
+    __slots__ = ("_grace", "_limit", "_lock", "_session", "_streams", "_unclaimed")
+
     def __init__(self, session: Session, grace: float, limit: int) -> None:
         self._session = session
         self._grace = grace
         self._limit = limit
         self._streams: list[Stream] = []
         self._unclaimed: Stream | None = None
-        # To open a stream takes time, in which another task may look for one.
-        self._lock = trio.Lock()
+        self._lock: trio.Lock | None = None
 
     @property
     def streams(self) -> list[Stream]:
@@ -48,7 +49,7 @@ class ListeningStreams:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        async with self._lock:
+        async with self._opening():
             stream, self._unclaimed = self._unclaimed, None
             if stream is not None and stream.reason is None:
                 return stream
@@ -65,7 +66,7 @@ class ListeningStreams:
         """
         stream = self._newest()
         if stream is None:
-            async with self._lock:
+            async with self._opening():
                 # Another task may have been quicker.
                 stream = self._newest()
                 if stream is None:
@@ -79,6 +80,13 @@ class ListeningStreams:
             if self._session.get_readers(stream.id):
                 return stream
         return streams[-1] if streams else None
+
+    def _opening(self) -> trio.Lock:
+        """Return what keeps others out: to open a stream takes time, in which another task may look for one."""
+        # Most sessions have no such stream, ever.
+        if self._lock is None:
+            self._lock = trio.Lock()
+        return self._lock
 
     async def _open(self, connection_info: str | None) -> Stream:
         # It does not hold the session: its readers do.

@@ -385,7 +385,6 @@ class Conversation:
         self._questions: dict[RequestId, _Question] = {}
         self._asked = 0
         self._in_flight: dict[RequestId, list[tuple[Exchange, Context, Callable[[], None]]]] = {}
-        self._ready = trio.Event()
 
     @property
     def protocol_version(self) -> str:
@@ -402,9 +401,9 @@ class Conversation:
         """Whether the handshake has succeeded."""
         return self._connection.initialize_accepted
 
-    async def serve(self) -> None:
+    def serve(self) -> Awaitable[None]:
         """Keep the server's side of the session, until it is cancelled; then clean up after it."""
-        await serve_connection(self._server, self, connection=self._connection, lifespan_state=self._state)
+        return serve_connection(self._server, self, connection=self._connection, lifespan_state=self._state)
 
     async def run(
         self,
@@ -416,7 +415,6 @@ class Conversation:
     ) -> None:
         """Take the SDK's two callables (its ``Dispatcher.run``)."""
         self._handle, self._on_notify = on_request, on_notify
-        self._ready.set()
         task_status.started()
         try:
             await trio.sleep_forever()
@@ -426,7 +424,7 @@ class Conversation:
 
     async def restore(self, params: Mapping[str, Any], http: HTTPRequest) -> None:
         """Take the SDK to where the handshake of another process had taken it."""
-        await self._ready.wait()
+        # Their task has run since it was started.
         assert self._handle is not None
         assert self._on_notify is not None
         await self._handle(Context(http, None, None, self), "initialize", params)
