@@ -198,7 +198,7 @@ class Exchange:
     """Whether the client has cancelled the request."""
 
     release: Callable[[], None] | None = None
-    """Closes the connections on which its stream is read, as long as it is handled, if they show more than its answer."""
+    """Closes the connections on which its stream is read, as long as it is handled, and if they show more than that."""
 
     released: bool = False
     """Whether the handler has had the connection closed. It may be quicker than the response begins."""
