@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,5 +108,5 @@ def test_an_event_is_a_value():
     assert Event(1, b"x") == Event(1, b"x")
     assert hash(Event(1, b"x")) == hash(Event(1, b"x"))
     assert Event(1, b"x") != Event(2, b"x")
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         Event(1, b"x").seq = 2  # type: ignore[misc]

@@ -19,7 +19,7 @@ import trio
 from .._errors import EventLogFailedError, EventsExpiredError, EventTooLargeError, StreamClosedError
 from .._ids import SessionId, StreamId
 from .._retention import Retention
-from .._window import Event
+from .._window import make_events
 from ..abc import Batch, StreamLog
 from ._queue import Applicant, Operation, WriteQueue
 from ._recent import Recent
@@ -176,7 +176,7 @@ class SqliteStreamLog(StreamLog):
             found = await self._log.fetch(self.row, after, self.last)
             self._check_kept(after)
             self._log.recent.add_block(self.row, after, found)
-            events = list(map(Event, range(after + 1, after + 1 + limit), found))
+            events = make_events(after, found[:limit])
         return Batch(events, self._over and events[-1].seq == self.last)
 
     def _check_kept(self, after: int) -> None:
