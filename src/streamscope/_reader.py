@@ -91,7 +91,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         few large pieces are received, and not many small ones.
 
         Args:
-            limit: The number of events to return at most.
+            limit: The number of events to return at most. Many at once are read with less effort than a few at a time.
 
         Returns:
             At least one event; or none where `nudge` was called meanwhile.
@@ -133,7 +133,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
                 self._check()
                 if not self._news:
                     return
-            await self._read()
+            await self._read(limit)
         try:
             await self._read_on(limit)
         except EventsExpiredError:
@@ -150,16 +150,17 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
                 await trio.lowlevel.checkpoint()
             if not self._news:
                 return
-            await self._read()
+            await self._read(limit)
 
-    async def _read(self) -> None:
-        """Read what the log has."""
+    async def _read(self, limit: int) -> None:
+        """Read what the log has; of a few, some more."""
+        limit = max(limit, _BATCH)
         # More may come while it is being read.
         self._news = False
         news = True
         try:
-            batch = await self._log.read(self._after + len(self._batch), _BATCH)
-            news = len(batch.events) == _BATCH
+            batch = await self._log.read(self._after + len(self._batch), limit)
+            news = len(batch.events) == limit
         finally:
             self._news = self._news or news
         self._check()

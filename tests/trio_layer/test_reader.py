@@ -127,6 +127,15 @@ async def test_many_are_received_at_once_and_at_most_so_many() -> None:
                 check_numbers(received, range(4, 201))
 
 
+async def test_who_asks_for_many_gets_all_that_are_there() -> None:
+    async with open_session_manager() as sessions, sessions.open_session() as session:
+        async with session.open_stream() as stream:
+            send(stream, 200)
+            async with session.open_reader(stream.id) as reader:
+                check_numbers(await reader.receive_some(150), range(1, 151))
+                check_numbers(await reader.receive_some(150), range(151, 201))
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 async def test_a_limit_is_at_least_one(limit: int) -> None:
     async with open_session_manager() as sessions, sessions.open_session() as session:
