@@ -83,8 +83,10 @@ class WriteQueue:
 
     def apply(self, applicant: Applicant) -> None:
         """Take an operation as soon as there is room."""
-        self._waiting[applicant] = None
-        self._admit()
+        if not self.has_room(applicant.size):
+            self._waiting[applicant] = None
+        elif applicant.admit():
+            self.put(applicant)
 
     def withdraw(self, applicant: Applicant) -> None:
         """Do not take it, unless it was taken already."""
