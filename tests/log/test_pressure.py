@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 import trio
 
 from streamscope import EventLogFailedError, EventsExpiredError, SessionId, StreamId
-from streamscope.log import open_sqlite_log
+from streamscope.log import _schema, open_sqlite_log
 from streamscope.log._sqlite import SqliteEventLog
 from tests.log.helpers import contents, settle
 
@@ -279,3 +281,43 @@ async def test_much_is_forgotten_in_steps(tmp_path):
             await stream.append(b"x")
             counts += log._database._reader.execute("SELECT count(*) FROM streams").fetchone()
         assert counts == [45, 1]
+
+
+def size(path: Path) -> int:
+    """The bytes of the database and of its write-ahead log."""
+    return sum(each.stat().st_size for each in (path, path.with_name(f"{path.name}-wal")))
+
+
+async def test_the_room_of_what_is_forgotten_is_used_again(tmp_path):
+    path = tmp_path / "log.db"
+    async with open_sqlite_log(path, max_events=10) as log:
+        sizes = []
+        for _ in range(30):
+            kept, discarded = (log.open_stream(SESSION, StreamId.new()) for _ in range(2))
+            for number in range(30):
+                for stream in (kept, discarded):
+                    stream.append_nowait(bytes(10_000), last=number == 29)
+            kept.discard()
+            discarded.discard()
+            del kept, discarded, stream
+            await settle(log)
+            sizes.append(size(path))
+        # 18 MB in all, of which the write-ahead log has 4 MiB and a transaction.
+        assert max(sizes) < 9_000_000
+
+
+async def test_somebody_else_who_reads_holds_up_the_files_and_not_for_good(tmp_path, monkeypatch):
+    monkeypatch.setattr(_schema, "_MAX_WRITE_AHEAD", 2**20)
+    path = tmp_path / "log.db"
+    async with open_sqlite_log(path, max_events=1) as log:
+        stream = log.open_stream(SESSION, StreamId.new())
+        await stream.append(b"first")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN")
+            assert other.execute("SELECT data FROM events").fetchall() == [(b"first",)]
+            for _ in range(8):
+                await stream.append(bytes(2**20))
+            assert size(path) > 8 * 2**20
+        for _ in range(8):
+            await stream.append(b"small")
+        assert path.with_name("log.db-wal").stat().st_size < 2 * 2**20

@@ -35,6 +35,7 @@ from ._errors import (
 # In the header of the file, so that we know our own: "StSc".
 _APPLICATION: Final = 0x53745363
 VERSION: Final = 1
+_MAX_WRITE_AHEAD: Final = 16 * 2**20
 _SCHEMA: Final = f"""
 CREATE TABLE streams (
     id INTEGER PRIMARY KEY,
@@ -175,6 +176,8 @@ def _prepare(path: str, writer: sqlite3.Connection) -> None:
         raise EventLogMissingError(path, "its file system has no write-ahead log; choose a path on a local disk")
     # What was committed survives the machine, too, and not the process alone.
     writer.execute("PRAGMA synchronous = FULL")
+    # It grows as long as somebody else reads, and would stay that large.
+    writer.execute(f"PRAGMA journal_size_limit = {_MAX_WRITE_AHEAD}")
     if is_new:
         writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT")
 
