@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 import attrs
@@ -65,6 +66,15 @@ class Model:
     @property
     def size(self) -> int:
         return sum(stream.size for stream in self.kept)
+
+    def first_after(self, stream: ModelStream, size: int) -> int:
+        """What would be the oldest event after an append: a copy of everything takes it."""
+        if stream.finished_at is not None or size > self.options["max_stream_bytes"]:
+            return stream.dropped + 1
+        copy = deepcopy(self, {id(handle): handle for each in self.streams for handle in each.handles})
+        taker = copy.streams[self.streams.index(stream)]
+        copy.append(taker, bytes(size))
+        return taker.dropped + 1
 
     def expire(self, now: float) -> None:
         for stream in self.finished:
@@ -181,6 +191,7 @@ class Agreement:
 
     async def append(self, stream: ModelStream, data: bytes, *, last: bool) -> None:
         refusal: type[Exception] | None = None
+        first_after = self.model.first_after(stream, len(data))
         if stream.finished_at is not None:
             refusal = StreamClosedError
         elif len(data) > self.model.options["max_stream_bytes"]:
@@ -190,6 +201,8 @@ class Agreement:
             if last:
                 self.model.finish(stream, trio.current_time())
         for handle in stream.handles:
+            # Which ones go before those that come is known before the first log takes it.
+            assert handle.first_after(len(data)) == first_after
             if refusal is None:
                 assert handle.append_nowait(data, last=last) == len(stream.appended)
             else:

@@ -20,9 +20,9 @@ FLOORS = [
     # 0: nothing but each other
     ["_reasons", "_util", "_version", "_ids"],
     # 1: values
-    ["_errors", "_limits", "_metadata", "_changes", "_statistics"],
+    ["_errors", "_limits", "_slow_readers", "_metadata", "_changes", "_statistics"],
     # 2: pure
-    ["_window", "_retention", "_records", "_idle_order", "_registry"],
+    ["_window", "_unread", "_retention", "_records", "_idle_order", "_registry"],
     # 3: interfaces
     ["abc", "_memory", "_forward"],
     # 4: Trio
@@ -31,6 +31,7 @@ FLOORS = [
         "_idle",
         "_feed",
         "_reader",
+        "_audience",
         "_opening",
         "_start",
         "_stream",

@@ -95,6 +95,9 @@ class ListStreamLog(StreamLog):
     def size(self) -> int:
         return sum(len(data) for data in self._events)
 
+    def first_after(self, size: int) -> int:
+        return 1
+
     def append_nowait(self, data: bytes, *, last: bool = False) -> int:
         if self._finished:
             raise StreamClosedError(self._stream_id)

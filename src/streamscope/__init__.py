@@ -42,6 +42,7 @@ from ._reader import EventReader as EventReader
 from ._reasons import CloseReason as CloseReason
 from ._reasons import State as State
 from ._session import Session as Session
+from ._slow_readers import SlowReaders as SlowReaders
 from ._statistics import EventLogStatistics as EventLogStatistics
 from ._statistics import SessionManagerStatistics as SessionManagerStatistics
 from ._statistics import StreamManagerStatistics as StreamManagerStatistics

@@ -70,6 +70,9 @@ class ForwardingStreamLog(StreamLog):
     def finished(self) -> bool:
         return self.inner.finished
 
+    def first_after(self, size: int) -> int:
+        return self.inner.first_after(size)
+
     def append_nowait(self, data: bytes, *, last: bool = False) -> int:
         return self.inner.append_nowait(data, last=last)
 

@@ -102,6 +102,12 @@ class _MemoryStreamLog(StreamLog):
     def finished(self) -> bool:
         return self.window.finished
 
+    def first_after(self, size: int) -> int:
+        kept, window = self._kept, self.window
+        if window.finished or size > kept.max_stream_bytes:
+            return window.first
+        return kept.first_after(window, size, counted=not self._discarded)
+
     @trio.lowlevel.enable_ki_protection
     def append_nowait(self, data: bytes, *, last: bool = False) -> int:
         if self.window.finished:

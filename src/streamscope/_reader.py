@@ -7,6 +7,7 @@ Replay and live delivery are this same loop, so nothing can fall between them.
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import Final, Protocol, final
 
@@ -27,6 +28,8 @@ class ReaderHost(Protocol):
     async def _find_log(self, stream_id: StreamId) -> StreamLog: ...
     def _reader_attached(self, reader: EventReader, *, supersede: bool) -> None: ...
     def _reader_moved(self, reader: EventReader) -> None: ...
+    def _reader_sated(self, reader: EventReader) -> None: ...
+    def _reader_skipped(self, count: int) -> None: ...
     def _reader_detached(self, reader: EventReader, reason: CloseReason) -> None: ...
 
 
@@ -51,12 +54,16 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self._news = True
         self._closed = False
         self._until: int | None = None
+        self._overtaken = False
         self._reason: CloseReason | None = None
+        self.skipped: int = 0
+        """Events that it did not get because it was slow, on a stream whose `SlowReaders` go on behind the gap."""
+        self._skips = False
         log.attach(self._wake)
 
     @property
     def position(self) -> EventId:
-        """The event that was received last; number 0 before the first."""
+        """The event that was received or skipped last; number 0 before the first."""
         return EventId(self.stream_id, self._after)
 
     @property
@@ -133,7 +140,10 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
                 self._check()
                 if not self._news:
                     return
-            await self._read(limit)
+            try:
+                await self._read(limit)
+            except EventsExpiredError as exc:
+                self._lag(exc)
         try:
             await self._read_on(limit)
         except EventsExpiredError:
@@ -166,6 +176,28 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self._check()
         self._batch += batch.events
         self._finished = batch.finished
+
+    def _lag(self, error: EventsExpiredError) -> None:
+        """Skip what is lost, or raise."""
+        if not self._skips:
+            self._overtaken = True
+            raise error
+        count = error.first - 1 - self._after
+        self._after += count
+        self.skipped += count
+        self._host._reader_skipped(count)
+
+    @property
+    def _received(self) -> int:
+        """The number of the last event that it has, whether or not somebody has asked for it."""
+        return self._after + len(self._batch)
+
+    @property
+    def _needs(self) -> float:
+        """The number of the event that it has to find in the log next; endless where it wants no more."""
+        received = self._received
+        sated = self._closed or self._reason is not None or (self._until is not None and received >= self._until)
+        return math.inf if sated else received + 1
 
     def _over(self) -> bool:
         return self._finished or (self._until is not None and self._after >= self._until)
@@ -203,6 +235,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         if self._until is None:
             self._until = self._log.last
             self._wake()
+            self._host._reader_sated(self)
 
     @trio.lowlevel.enable_ki_protection
     def end(self, reason: CloseReason) -> None:
@@ -210,6 +243,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         if self._reason is None and not self._closed:
             self._reason = reason
             self._wake()
+            self._host._reader_sated(self)
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
@@ -218,6 +252,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
             self._closed = True
             self._log.detach(self._wake)
             self._wake()
+            self._host._reader_sated(self)
 
     async def aclose(self) -> None:
         """Stop receiving, and execute a checkpoint."""
@@ -262,7 +297,7 @@ class OpenReader:
         reader = self._reader
         assert reader is not None
         over = CloseReason.COMPLETED if reader._complete() else CloseReason.DISCONNECTED
-        if isinstance(exc, EventsExpiredError):
+        if reader._overtaken:
             over = CloseReason.SLOW_READER
         reader.close()
         self._host._reader_detached(reader, reader.reason or over)

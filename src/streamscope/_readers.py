@@ -85,14 +85,23 @@ class Readers:
         self._session._hold(at)
         self._session._touch(at)
         if (stream := self._streams.get_stream(reader.stream_id)) is not None:
-            stream._reader_attached(at)
+            stream._reader_attached(reader, at)
         if self._session._observed():
             self._session._publish(ReaderAttached(self._session.metadata, reader.position))
 
     def _reader_moved(self, reader: EventReader) -> None:
         """Take note of a reader's progress."""
         if (stream := self._streams.get_stream(reader.stream_id)) is not None:
-            stream.touch()
+            stream._reader_moved(reader)
+
+    def _reader_sated(self, reader: EventReader) -> None:
+        """Take note that a reader will need less than it seemed."""
+        if (stream := self._streams.get_stream(reader.stream_id)) is not None:
+            stream._wake_producers()
+
+    def _reader_skipped(self, count: int) -> None:
+        """Count events that a reader did not get."""
+        self._streams._registry.skipped_events += count
 
     def _reader_detached(self, reader: EventReader, reason: CloseReason) -> None:
         """Take note of a reader's end."""
@@ -101,9 +110,10 @@ class Readers:
         if not others:
             del self._attached[reader.stream_id]
         lost = reason in _LOST
+        self._streams._registry.slow_readers += reason is CloseReason.SLOW_READER
         at = trio.current_time()
         self._session._release_hold(at, lost=lost and not self._attached)
         if (stream := self._streams.get_stream(reader.stream_id)) is not None:
-            stream._reader_detached(at, lost=lost)
+            stream._reader_detached(reader, at, lost=lost)
         if self._session._observed():
             self._session._publish(ReaderDetached(self._session.metadata, reader.position, reason))

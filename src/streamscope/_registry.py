@@ -58,6 +58,10 @@ class Registry:
         self.closed_streams: Counter[CloseReason] = Counter()
         self.sent_events: int = 0
         self.sent_bytes: int = 0
+        self.coalesced_events: int = 0
+        self.waited_sends: int = 0
+        self.skipped_events: int = 0
+        self.slow_readers: int = 0
 
     def claim(self) -> None:
         """Make sure that this thread may change the registry.
@@ -329,6 +333,11 @@ class Registry:
         record.byte_count += size
         self.sent_events += 1
         self.sent_bytes += size
+        self.touch(record, now)
+
+    def record_coalesced(self, record: StreamRecord, now: float) -> None:
+        """Note that an event was not sent, as an equal one was there to be read."""
+        self.coalesced_events += 1
         self.touch(record, now)
 
     def expire_streams(self, now: float, max_age: float) -> list[StreamRecord]:

@@ -16,8 +16,11 @@ class Window(Protocol):
     """The events of one stream that are kept, or what is known of them."""
 
     @property
+    def first(self) -> int: ...
+    @property
     def size(self) -> int: ...
     def __len__(self) -> int: ...
+    def size_of(self, index: int) -> int: ...
     def drop_oldest(self) -> int: ...
 
 
@@ -112,6 +115,38 @@ class Retention(Generic[K]):
         """Keep one stream's bounds. A stream that was discarded has them too, as long as somebody appends to it."""
         while len(window) > self.max_events or window.size > self.max_stream_bytes:
             window.drop_oldest()
+
+    def first_after(self, window: Window, size: int, *, count: int = 1, counted: bool = True) -> int:
+        """Return the number of the oldest event that a stream would keep if it took some more now.
+
+        Args:
+            window: What is kept of the stream.
+            size: Bytes of the events that it would take.
+            count: How many these are.
+            counted: Whether they count among those of all streams. Not where the stream was discarded.
+        """
+        kept = len(window)
+        over_events = max(0, kept + count - self.max_events)
+        over_bytes = window.size + size - self.max_stream_bytes
+        over_all = self.size + size - self.max_bytes if counted else 0
+        if not over_events and over_bytes <= 0 and over_all <= 0:
+            return window.first
+        dropped = freed = 0
+        while dropped < kept and (dropped < over_events or freed < over_bytes):
+            freed += window.size_of(dropped)
+            dropped += 1
+        over_all -= freed
+        for stream in self.finished:
+            if over_all <= 0:
+                break
+            over_all -= stream.window.size
+        while dropped < kept and over_all > 0:
+            over_all -= window.size_of(dropped)
+            dropped += 1
+        if dropped == kept and (freed < over_bytes or over_all > 0):
+            # Of those that are not there yet only the sum is known, so they count as going together.
+            dropped += count - 1
+        return window.first + max(dropped, int(over_events))
 
     def appended(self, stream: K, growth: int) -> None:
         """Count the bytes by which a stream has grown as it appended an event, and keep the bounds."""

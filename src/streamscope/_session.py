@@ -24,6 +24,7 @@ from ._reasons import CloseReason, State
 from ._records import SessionRecord, StreamRecord
 from ._registry import Registry
 from ._resources import Resources
+from ._slow_readers import SlowReaders
 from ._start import start_scope_at_once
 from ._stream import OpenStream, Stream, end_reason
 from ._streams import StreamManager
@@ -139,6 +140,7 @@ class Session:
         kind: str = "stream",
         connection_info: str | None = None,
         holds_session: bool = True,
+        slow_readers: SlowReaders = SlowReaders(),  # noqa: B008 - a value that does not change
         idle_timeout: float = math.inf,
         abandon_after: float = math.inf,
     ) -> OpenStream:
@@ -150,6 +152,7 @@ class Session:
             kind,
             connection_info,
             holds_session,
+            slow_readers,
             idle_timeout,
             abandon_after,
         )
@@ -170,6 +173,7 @@ class Session:
         kind: str = "stream",
         connection_info: str | None = None,
         holds_session: bool = True,
+        slow_readers: SlowReaders = SlowReaders(),  # noqa: B008 - a value that does not change
         idle_timeout: float = math.inf,
         abandon_after: float = math.inf,
     ) -> Stream:
@@ -185,7 +189,15 @@ class Session:
             StreamLimitError: The session has as many streams as it may have.
         """
         opening = self._host.streams._opening(
-            no_wait, self._check_there, self.id, kind, connection_info, holds_session, idle_timeout, abandon_after
+            no_wait,
+            self._check_there,
+            self.id,
+            kind,
+            connection_info,
+            holds_session,
+            slow_readers,
+            idle_timeout,
+            abandon_after,
         )
         if self._record.state is not State.OPEN:
             # The nursery may be closed by now, and would say so instead.

@@ -30,6 +30,18 @@ class StreamManagerStatistics:
     sent_bytes: int
     """Bytes of those events."""
 
+    coalesced_events: int
+    """Events that were not sent, because an equal one was there that nobody had received."""
+
+    waited_sends: int
+    """Times that a producer has waited for a slow reader."""
+
+    skipped_events: int
+    """Events that slow readers have skipped."""
+
+    slow_readers: int
+    """Readers that have ended as ``slow_reader``."""
+
 
 @final
 @attrs.frozen(kw_only=True)

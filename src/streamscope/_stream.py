@@ -20,15 +20,19 @@ from typing import cast, final
 
 import trio
 
+from ._audience import Audience
 from ._clock import now, reading_time
 from ._errors import SessionClosedError
 from ._idle import IdleDeadline
 from ._ids import EventId, SessionId, StreamId
 from ._metadata import StreamMetadata
 from ._opening import Opening
+from ._reader import EventReader
 from ._reasons import CloseReason, State
 from ._records import StreamRecord
 from ._registry import Registry
+from ._slow_readers import SlowReaders
+from ._unread import UnreadEvents
 from .abc import StreamLog
 
 
@@ -36,14 +40,25 @@ from .abc import StreamLog
 class Stream:
     """An open stream. Get one from ``async with session.open_stream()``."""
 
-    __slots__ = ("_idle", "_log", "_record", "_registry", "_scope")
+    __slots__ = ("_audience", "_idle", "_log", "_record", "_registry", "_scope", "_slow_readers", "_unread")
 
-    def __init__(self, registry: Registry, record: StreamRecord, scope: trio.CancelScope, log: StreamLog) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        record: StreamRecord,
+        scope: trio.CancelScope,
+        log: StreamLog,
+        slow_readers: SlowReaders,
+    ) -> None:
         self._registry = registry
         self._record = record
         self._scope = scope
         self._log = log
+        self._slow_readers = slow_readers
         self._idle: IdleDeadline | None = None
+        # Made when they are needed: most streams have one reader, and send nothing that could be said twice.
+        self._audience: Audience | None = None
+        self._unread: UnreadEvents | None = None
 
     def __repr__(self) -> str:
         return f"<Stream {self.id} {self.kind!r} {self._record.state.value}>"
@@ -83,30 +98,50 @@ class Stream:
         return self._log
 
     @trio.lowlevel.enable_ki_protection
-    async def send(self, data: bytes, *, last: bool = False) -> EventId:
+    async def send(self, data: bytes, *, last: bool = False, coalesce: bool = False, patient: bool = True) -> EventId:
         """Append an event; it is stored when this returns. Always a checkpoint.
 
+        Waits for readers that do not keep up where the stream's `SlowReaders` say so, and it is open.
         Can still be used while the stream unwinds, under a shield of one's own.
 
         Args:
             data: The event.
             last: Whether it is the last one. Readers see the end with it; the scope stays open.
+            coalesce: Whether it says no more than an equal one that no reader has received yet and that was
+                sent like this. Then it is not sent; that one's identifier is returned.
+            patient: Whether it waits for readers at all. What is said under a shield should not.
 
         Raises:
             StreamClosedError: The stream has ended.
             EventTooLargeError: The event is larger than all that may be kept.
         """
         self._registry.claim()
+        if coalesce and (equal := self._find_unread(data, last=last)) is not None:
+            await trio.lowlevel.checkpoint()
+            return self._coalesced(equal)
+        if patient and self._audience is not None and self._audience.slowest(len(data)) is not None:
+            await self.wait_for_readers(len(data))
         seq = await self._log.append(data, last=last)
-        return self._sent(seq, len(data))
+        return self._sent(seq, data, last=last, coalesce=coalesce)
+
+    async def wait_for_readers(self, size: int) -> None:
+        """Wait as `send` does, for what is to be sent under a shield. A checkpoint only where it has to wait.
+
+        Args:
+            size: The bytes that are to be sent.
+        """
+        if self._audience is not None and self._audience.slowest(size) is not None:
+            self._registry.waited_sends += 1
+            await self._audience.wait(size)
 
     @trio.lowlevel.enable_ki_protection
-    def send_nowait(self, data: bytes, *, last: bool = False) -> EventId:
-        """Append an event without waiting for it to be stored.
+    def send_nowait(self, data: bytes, *, last: bool = False, coalesce: bool = False) -> EventId:
+        """Append an event without waiting for it to be stored, nor for readers.
 
         Args:
             data: The event.
             last: As with `send`.
+            coalesce: As with `send`.
 
         Raises:
             StreamClosedError: The stream has ended.
@@ -115,11 +150,37 @@ class Stream:
             WrongThreadError: This is not the thread that runs Trio.
         """
         self._registry.claim()
-        return self._sent(self._log.append_nowait(data, last=last), len(data))
+        if coalesce and (equal := self._find_unread(data, last=last)) is not None:
+            return self._coalesced(equal)
+        seq = self._log.append_nowait(data, last=last)
+        return self._sent(seq, data, last=last, coalesce=coalesce)
 
-    def _sent(self, seq: int, size: int) -> EventId:
-        self._registry.record_event(self._record, size, trio.current_time())
+    def _sent(self, seq: int, data: bytes, *, last: bool, coalesce: bool) -> EventId:
+        self._registry.record_event(self._record, len(data), trio.current_time())
+        # One that is yet to be stored may be lost, and its number be another's.
+        if coalesce and seq <= self._log.last:
+            if self._unread is None:
+                self._unread = UnreadEvents()
+            self._unread.add(data, seq)
+        # Those who waited like this one need not wait for readers that it has overtaken, or that need no more.
+        self._wake_producers()
         return EventId(self.id, seq)
+
+    def _find_unread(self, data: bytes, *, last: bool) -> int | None:
+        """Return the number of an event that says the same, and that whoever reads on will receive."""
+        if self._unread is None or last or self._log.finished:
+            return None
+        received = 0 if self._audience is None else self._audience.received
+        return self._unread.find(data, max(received + 1, self._log.first))
+
+    def _coalesced(self, seq: int) -> EventId:
+        self._registry.record_coalesced(self._record, trio.current_time())
+        return EventId(self.id, seq)
+
+    def _wake_producers(self) -> None:
+        """Have those who wait for slow readers look again."""
+        if self._audience is not None:
+            self._audience.wake()
 
     @trio.lowlevel.enable_ki_protection
     def touch(self) -> None:
@@ -140,15 +201,27 @@ class Stream:
         reason = self.reason or reason
         if self._registry.close_stream(self._record, reason):
             self._scope.cancel(reason=f"stream ended: {reason}")
+            self._wake_producers()
 
-    def _reader_attached(self, at: float) -> None:
+    def _reader_attached(self, reader: EventReader, at: float) -> None:
         """Note that a reader reads the stream's events, so that it is not idle."""
+        if self._audience is None:
+            self._audience = Audience(self._record, self._log, self._slow_readers)
+        self._audience.add(reader)
         if self._idle is not None:
             self._idle.note(at, lost=False)
             self._idle.hold(at)
 
-    def _reader_detached(self, at: float, *, lost: bool) -> None:
+    def _reader_moved(self, reader: EventReader) -> None:
+        """Note a reader's progress."""
+        assert self._audience is not None
+        self._audience.moved(reader)
+        self.touch()
+
+    def _reader_detached(self, reader: EventReader, at: float, *, lost: bool) -> None:
         """Undo ``_reader_attached()``."""
+        assert self._audience is not None
+        self._audience.remove(reader)
         if self._idle is not None:
             self._idle.note(at, lost=lost)
             self._idle.release(at)

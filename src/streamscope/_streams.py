@@ -21,13 +21,14 @@ from ._metadata import StreamMetadata
 from ._reasons import CloseReason, State
 from ._records import StreamRecord
 from ._registry import Registry
+from ._slow_readers import SlowReaders
 from ._statistics import StreamManagerStatistics
 from ._stream import OpenStream, Stream
 from ._util import check_delay, check_seconds
 from .abc import EventLog
 
 # The arguments of open_stream(), in their order.
-_Opening: TypeAlias = tuple[SessionId, str, str | None, bool, float, float]
+_Opening: TypeAlias = tuple[SessionId, str, str | None, bool, SlowReaders, float, float]
 
 
 def _nothing() -> None:
@@ -73,6 +74,7 @@ class StreamManager:
         kind: str = "stream",
         connection_info: str | None = None,
         holds_session: bool = True,
+        slow_readers: SlowReaders = SlowReaders(),  # noqa: B008 - a value that does not change
         idle_timeout: float = math.inf,
         abandon_after: float = math.inf,
     ) -> OpenStream:
@@ -87,6 +89,7 @@ class StreamManager:
             kind: What it serves.
             connection_info: Where its peer is.
             holds_session: Whether the session is not idle while the stream is open.
+            slow_readers: What becomes of readers that do not keep up.
             idle_timeout: Seconds without a reader, or a `Stream.touch`, after which the stream ends.
                 Sending does not count.
             abandon_after: Seconds after which the stream ends, as ``disconnected``, where its last reader was cut
@@ -104,6 +107,7 @@ class StreamManager:
             kind,
             connection_info,
             holds_session,
+            slow_readers,
             idle_timeout,
             abandon_after,
         )
@@ -118,7 +122,7 @@ class StreamManager:
 
     def _enter(self, guard: Callable[[], None], *options: *_Opening) -> Stream:
         guard()
-        session_id, kind, connection_info, holds_session, idle_timeout, abandon_after = options
+        session_id, kind, connection_info, holds_session, slow_readers, idle_timeout, abandon_after = options
         scope = trio.CancelScope()
         record = self._admit(session_id, kind, connection_info, scope, holds_session=holds_session)
         try:
@@ -127,7 +131,7 @@ class StreamManager:
             # Nobody has been told of the stream yet.
             self._registry.discharge_stream(record, CloseReason.FAILED)
             raise
-        stream = record.handle = Stream(self._registry, record, scope, log)
+        stream = record.handle = Stream(self._registry, record, scope, log, slow_readers)
         if min(idle_timeout, abandon_after) != math.inf:
             stream._idle = IdleDeadline(scope, idle_timeout, abandon_after)
             stream._idle.touch(record.created)
@@ -139,6 +143,7 @@ class StreamManager:
             stream.log.finish()
         finally:
             self._discharge(stream._record, reason)
+            stream._wake_producers()
             # A cycle of references would be left for the garbage collector, with all that the stream held.
             stream._record.handle = None
 
@@ -273,6 +278,8 @@ class StreamManager:
         """Do to a stream that the registry has begun to close what has to be done."""
         if record.scope is not None:
             record.scope.cancel(reason=f"stream ended: {reason}")
+            if isinstance(record.handle, Stream):
+                record.handle._wake_producers()
         elif record.state is not State.CLOSED:
             # An observer of another stream's end may have unregistered it by now.
             self._discharge(record, reason)
@@ -311,4 +318,8 @@ class StreamManager:
             closed_streams=dict(registry.closed_streams),
             sent_events=registry.sent_events,
             sent_bytes=registry.sent_bytes,
+            coalesced_events=registry.coalesced_events,
+            waited_sends=registry.waited_sends,
+            skipped_events=registry.skipped_events,
+            slow_readers=registry.slow_readers,
         )

@@ -73,6 +73,10 @@ class EventWindow:
         self.last += 1
         return self.last
 
+    def size_of(self, index: int) -> int:
+        """Return the bytes of an event that is kept: of the oldest with 0, of the next one with 1."""
+        return len(self._events[self._start + index])
+
     def drop_oldest(self) -> int:
         """Forget the oldest event.
 

@@ -77,6 +77,18 @@ class StreamLog(ABC):
         """Whether the stream takes no more events. Those that it has taken may have yet to be stored."""
 
     @abstractmethod
+    def first_after(self, size: int) -> int:
+        """Return what `first` would be if an event were appended now.
+
+        Those that were taken and are yet to be stored count, and of these the log may take as going together
+        what it would drop one by one. It is asked before each event that has a reader, so it should cost next to
+        nothing where nothing would be dropped.
+
+        Args:
+            size: The event's bytes. With so many that the event would be refused, nothing changes.
+        """
+
+    @abstractmethod
     def append_nowait(self, data: bytes, *, last: bool = False) -> int:
         """Append an event without waiting for it to be stored.
 

@@ -14,6 +14,7 @@ TO_IMPLEMENT = {
         "first",
         "last",
         "finished",
+        "first_after",
         "append_nowait",
         "append",
         "finish",

@@ -174,6 +174,30 @@ class LastIsTheNextOne(Handle):
         return self.inner.last and self.inner.last + 1
 
 
+@bad(r"first_after\(\) while nothing was dropped is 2; it should be 1")
+class FirstAfterIsTheNextOne(Handle):
+    def first_after(self, size: int) -> int:
+        return super().first_after(size) + (self.inner.last == 1)
+
+
+@bad(r"first_after\(\) before event 41 is 1; it should be 2")
+class FirstAfterKnowsNoBounds(Handle):
+    def first_after(self, size: int) -> int:
+        return self.inner.first
+
+
+@bad(r"first_after\(\) of an event that is too large is 2; it should be 1")
+class FirstAfterTakesWhatIsTooLarge(Handle):
+    def first_after(self, size: int) -> int:
+        return self.inner.last + 1 if size > 2048 else super().first_after(size)
+
+
+@bad(r"first_after\(\) of a finished stream is 4; it should be 1")
+class FirstAfterTakesWhatComesAfterTheEnd(Handle):
+    def first_after(self, size: int) -> int:
+        return self.inner.last + 1 if self.inner.finished else super().first_after(size)
+
+
 @bad(r"first of a new stream is 0; it should be 1")
 class FirstIsZero(Handle):
     @property

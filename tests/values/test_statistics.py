@@ -22,6 +22,10 @@ STREAMS = {
     "closed_streams": {CloseReason.COMPLETED: 3},
     "sent_events": 7,
     "sent_bytes": 70,
+    "coalesced_events": 6,
+    "waited_sends": 4,
+    "skipped_events": 8,
+    "slow_readers": 1,
 }
 CASES: dict[type, dict[str, Any]] = {
     StreamManagerStatistics: STREAMS,

@@ -88,10 +88,12 @@ class WriteQueue:
         elif applicant.admit():
             self.put(applicant)
 
-    def withdraw(self, applicant: Applicant) -> None:
-        """Do not take it, unless it was taken already."""
+    def withdraw(self, applicant: Applicant) -> bool:
+        """Do not take it, unless it was taken already; tell whether it was not."""
+        waiting = applicant in self._waiting
         self._waiting.pop(applicant, None)
         self._admit()
+        return waiting
 
     def take(self, limit: int) -> list[Operation]:
         """Return the next operations, at most ``limit``. They take up room until they are settled."""

@@ -58,6 +58,10 @@ class SizeWindow:
         self._count += 1
         self.size += size
 
+    def size_of(self, index: int) -> int:
+        """Return the bytes of an event that is kept: of the oldest with 0, of the next one with 1."""
+        return self._sizes[self._start + index]
+
     def drop_oldest(self) -> int:
         """Forget the oldest event, and return its bytes."""
         freed = self._sizes[self._start]

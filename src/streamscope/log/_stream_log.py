@@ -57,6 +57,8 @@ class SqliteStreamLog(StreamLog):
 
     __slots__ = (
         "__weakref__",
+        "_coming",
+        "_coming_bytes",
         "_discarded",
         "_end_asked",
         "_ended",
@@ -89,6 +91,8 @@ class SqliteStreamLog(StreamLog):
         self._ended = over
         self._end_asked = over
         self._taken = window.last
+        self._coming = 0
+        self._coming_bytes = 0
         self._discarded = False
         self._wakes: dict[Callable[[], None], None] = {}
 
@@ -103,6 +107,13 @@ class SqliteStreamLog(StreamLog):
     @property
     def finished(self) -> bool:
         return self._ended
+
+    def first_after(self, size: int) -> int:
+        kept = self._log.kept
+        if self._ended or size > kept.max_stream_bytes:
+            return self.first
+        coming = self._coming_bytes + size
+        return kept.first_after(self.window, coming, count=self._coming + 1, counted=not self._discarded)
 
     # Writing
 
@@ -138,7 +149,8 @@ class SqliteStreamLog(StreamLog):
 
         def abort(_: Any) -> trio.lowlevel.Abort:
             append.task = None
-            queue.withdraw(append)
+            if queue.withdraw(append):
+                self.settled(len(data))
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
@@ -190,6 +202,16 @@ class SqliteStreamLog(StreamLog):
         self._wakes.pop(wake, None)
 
     # What the operations tell
+
+    def coming(self, size: int) -> None:
+        """Take note of an event that is yet to be stored."""
+        self._coming += 1
+        self._coming_bytes += size
+
+    def settled(self, size: int) -> None:
+        """Take note that it was stored, or will not be."""
+        self._coming -= 1
+        self._coming_bytes -= size
 
     def take(self, *, last: bool) -> int:
         """Give the next event its number."""
@@ -256,6 +278,7 @@ class Append(Applicant):
         """Its number, once it was admitted."""
         self.error: Exception | None = None
         """Why it was not stored."""
+        stream.coming(len(data))
 
     @property
     def size(self) -> int:
@@ -284,6 +307,7 @@ class Append(Applicant):
 
     def _tell(self, error: Exception | None) -> None:
         self.error = error
+        self._stream.settled(len(self._data))
         if self.task is not None:
             task, self.task = self.task, None
             trio.lowlevel.reschedule(task)

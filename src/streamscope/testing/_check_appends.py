@@ -21,6 +21,7 @@ async def check_order_and_numbers(bench: Bench) -> None:
     """Events are numbered 1, 2, 3, …, and each can be read once it is appended."""
     _, stream = bench.open()
     for seq, data in enumerate(_ODD, start=1):
+        require_equal("first_after() while nothing was dropped", stream.first_after(len(data)), 1)
         require_equal("the number that append() returned", await stream.append(data), seq)
         require_equal(f"last after event {seq}", stream.last, seq)
         batch = await read(stream, seq - 1, 10)
@@ -167,6 +168,7 @@ async def check_too_large(bench: Bench, event: bytes) -> None:
         await stream.append(event)
     with Refusal("append_nowait() of an event that is too large", EventTooLargeError):
         stream.append_nowait(event, last=True)
+    require_equal("first_after() of an event that is too large", stream.first_after(len(event)), 1)
     require(not stream.finished, "an event that is too large has ended the stream although it was refused")
     require(
         0 < refusal.error.value < len(event),

@@ -51,6 +51,7 @@ async def check_finish(bench: Bench) -> None:
     with Refusal("append() after finish()", StreamClosedError) as refusal:
         await stream.append(b"4")
     require_equal("StreamClosedError.stream_id", refusal.error.stream_id, stream_id)
+    require_equal("first_after() of a finished stream", stream.first_after(1), 1)
     story = await follow(stream)
     require_equal("a finished stream", story.data, [b"1", b"2", b"3"])
     require_equal("last of a finished stream", stream.last, 3)
@@ -147,11 +148,17 @@ async def _require_checkpoint(what: str, call: Callable[..., Awaitable[object]],
 async def check_overflow(bench: Bench, events: Sequence[bytes]) -> None:
     """A log that is full drops the oldest events, and says so to those who ask for them."""
     stream_id, stream = bench.open()
-    await append_all(stream, events)
+    firsts: list[tuple[int, int]] = []
+    for data in events:
+        announced = stream.first_after(len(data))
+        await append_all(stream, [data])
+        firsts.append((announced, stream.first))
     first, last = stream.first, stream.last
     require_equal("last of an overflowing stream", last, len(events))
     require(first > 1, f"{len(events)} events were to be more than the log keeps, but it keeps them all")
     require(first <= last, f"the log keeps none of {len(events)} events, not even the newest")
+    for seq, (announced, came) in enumerate(firsts, start=1):
+        require_equal(f"first_after() before event {seq}", announced, came)
     for after in {0, first - 2}:
         with Refusal(f"read({after}, 1) of a stream whose first event is {first}", EventsExpiredError) as refusal:
             await stream.read(after, 1)
