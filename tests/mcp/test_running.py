@@ -228,6 +228,7 @@ async def test_an_endpoint_that_stops_ends_its_sessions_before_its_lifespan():
         ("ping_interval", [0, -1, math.nan]),
         ("body_timeout", [0, -1, math.nan]),
         ("initialize_timeout", [0, math.nan]),
+        ("slow_reader_timeout", [-1, math.nan]),
         ("listen_grace", [0, -1, math.nan]),
         ("max_body", [0, -1, 1.5]),
         ("max_batch", [0, -1, 1.5]),
@@ -260,6 +261,7 @@ def test_the_defaults_are_part_of_the_interface():
     assert (options.max_body, options.max_batch) == (4 * 2**20, 100)
     assert (options.max_listeners, options.max_subscriptions) == (16, 128)
     assert (options.body_timeout, options.initialize_timeout, options.listen_grace) == (30, 60, 300)
+    assert options.slow_reader_timeout == 30
     assert (options.json_response, options.stateless) == (False, False)
     assert options.hosts.hosts is None
 

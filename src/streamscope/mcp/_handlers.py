@@ -22,6 +22,7 @@ from .._errors import (
 from .._ids import EventId
 from .._reasons import CloseReason
 from .._session import Session
+from .._slow_readers import SlowReaders
 from .._window import Event
 from . import _seam
 from ._house import Guest, House
@@ -267,6 +268,9 @@ class Handlers:
     ) -> None:
         """Serve a request that belongs to no session of its client's, and that ends with its connection."""
         house, scope = self._house, exchange.http.scope
+        # Who listens can subscribe again and look for itself, which is better than not to know what it has missed. Who
+        # waits for an answer has no other way to it than this response.
+        slow = SlowReaders() if kind == "listen" else SlowReaders(wait=self._options.slow_reader_timeout, skip=True)
         while True:
             session = await house.implicit(self._options.principal(scope))
             try:
@@ -278,6 +282,7 @@ class Handlers:
                     route,
                     kind=kind,
                     connection_info=peer(scope),
+                    slow_readers=slow,
                 )
                 break
             except SessionClosedError:

@@ -18,6 +18,7 @@ from .._ids import SessionId
 from .._manager import SessionManager
 from .._reasons import CloseReason
 from .._session import Session
+from .._slow_readers import SlowReaders
 from .._stream import Stream
 from ..abc import SavedSession
 from ._listening import ListeningStreams
@@ -36,6 +37,7 @@ class Guest:
     session: Session
     conversation: Conversation
     listening: ListeningStreams
+    slow_readers: SlowReaders
 
     async def start(self, exchanges: Sequence[Exchange], connection_info: str | None, abandon_after: float) -> Stream:
         """Start to handle the requests of one POST, on a stream of their own.
@@ -49,6 +51,7 @@ class Guest:
             exchanges,
             kind="post",
             connection_info=connection_info,
+            slow_readers=self.slow_readers,
             abandon_after=abandon_after,
         )
 
@@ -163,7 +166,8 @@ class House:
         listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners)
         save = partial(self._save, session) if self.sessions.streams.log.durable else None
         conversation = Conversation(self.server, self.state, session, listening, save)
-        self._guests[str(session.id)] = Guest(session, conversation, listening)
+        slow_readers = SlowReaders(wait=self._options.slow_reader_timeout)
+        self._guests[str(session.id)] = Guest(session, conversation, listening, slow_readers)
         try:
             await conversation.serve()
         finally:

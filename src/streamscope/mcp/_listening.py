@@ -89,7 +89,8 @@ class ListeningStreams:
         return self._lock
 
     async def _open(self, connection_info: str | None) -> Stream:
-        # It does not hold the session: its readers do.
+        # It does not hold the session: its readers do. Nor do handlers wait for one that is slow: what they say here is
+        # for all clients.
         return await self._session.start_stream(
             self._serve, kind="get", connection_info=connection_info, holds_session=False, idle_timeout=self._grace
         )

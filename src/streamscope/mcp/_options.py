@@ -29,6 +29,7 @@ class EndpointOptions(LimitOptions, total=False):
     body_timeout: float
     initialize_timeout: float
     abandon_after: float
+    slow_reader_timeout: float
     listen_grace: float
     max_listeners: int
     max_subscriptions: int
@@ -82,6 +83,11 @@ class Options:
     """Seconds that a request of the handshake era goes on whose client was cut off and has not come back. After
     that, it is cancelled, as ``disconnected``. By default it goes on to its end, and its answer is kept for the
     client; with 0, it is cancelled at once. In 2026-07-28, it always is."""
+
+    slow_reader_timeout: float = attrs.field(default=30.0, validator=validate_delay)
+    """Seconds that a handler waits where it has said more on its request's stream than is kept, and the client does not
+    read. After that, it goes on, and the client has lost events. In the handshake era, it is told so when it resumes;
+    in 2026-07-28, it gets what is left, with a comment that says how many are missing. With 0, nobody waits."""
 
     listen_grace: float = attrs.field(default=300.0, validator=validate_seconds)
     """Seconds that a GET stream waits for its client to come back. After that: ``idle``."""

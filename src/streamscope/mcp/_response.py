@@ -123,6 +123,7 @@ class Response:
                 after = first[0].seq - 1 if first else reader.position.seq
                 head = _sse.priming(reader.stream_id, after, options.retry)
             # Some servers hold the status back until there is a body.
+            head += _sse.skipped(reader.skipped)
             await self._body(head + self._frames(reader, first, resumable=resumable) or _sse.PING)
             try:
                 await self._send_events(reader, resumable=resumable)
@@ -138,11 +139,13 @@ class Response:
     async def _send_events(self, reader: EventReader, *, resumable: bool) -> None:
         while True:
             self._pings.note(reader)
+            skipped = reader.skipped
             try:
                 events = await reader.receive_some()
             except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
                 return
-            await self._body(self._frames(reader, events, resumable=resumable) or _sse.PING)
+            gap = _sse.skipped(reader.skipped - skipped)
+            await self._body(gap + self._frames(reader, events, resumable=resumable) or _sse.PING)
 
     async def unless_gone(self, async_fn: Callable[[], Awaitable[object]]) -> None:
         """Wait for something that is for the client, unless it goes away.

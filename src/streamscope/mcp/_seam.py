@@ -83,6 +83,15 @@ Handler: TypeAlias = Callable[
 ]
 Route: TypeAlias = InboundModernRoute
 LISTEN: Final = "subscriptions/listen"
+_CHANGED: Final = frozenset(
+    {
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+    }
+)
+"""What only says that the client should look again, so that once is enough."""
 _MAX_TOOL_PAGES: Final = 100
 _ANSWER_TIMEOUT: Final = 5.0
 HANDSHAKE_VERSIONS: Final = frozenset(HANDSHAKE_PROTOCOL_VERSIONS)
@@ -221,7 +230,9 @@ class Exchange:
         try:
             reply = await self._find_reply(call)
             if self.alone:
-                await self._send(stream, reply)
+                await self._send(stream, reply, patient=True)
+            else:
+                await stream.wait_for_readers(len(reply))
         finally:
             if not self.answered:
                 if reply is None:
@@ -231,7 +242,7 @@ class Exchange:
                 # the log, it may be there, and is the last of its stream; among others, nobody could tell.
                 shield = trio.CancelScope(shield=True, relative_deadline=_ANSWER_TIMEOUT)
                 with shield, suppress(StreamClosedError):
-                    await self._send(stream, reply)
+                    await self._send(stream, reply, patient=False)
 
     async def close_connection(self) -> None:
         """Close the connection on which the request's stream is read; the client comes back for the rest."""
@@ -251,12 +262,12 @@ class Exchange:
                 logger.exception("the error of a handler cannot be written as JSON")
                 return self._error(INTERNAL_ERROR, "Internal server error")
 
-    async def _send(self, stream: Stream, reply: bytes) -> None:
+    async def _send(self, stream: Stream, reply: bytes, *, patient: bool) -> None:
         try:
-            await stream.send(reply, last=self.alone)
+            await stream.send(reply, last=self.alone, patient=patient)
         except EventTooLargeError as exc:
             too_large = self._error(INTERNAL_ERROR, f"The answer is too large: {exc}")
-            await stream.send(too_large, last=self.alone)
+            await stream.send(too_large, last=self.alone, patient=patient)
         except EventLogFailedError as exc:
             self.unsent = True
             logger.error("an answer to %s could not be stored: %s", self.request.method, exc)  # noqa: TRY400 - it says it all
@@ -332,7 +343,7 @@ class Context:
             await trio.lowlevel.checkpoint()
             return
         try:
-            await self._stream.send(_jsonrpc.notification(method, params))
+            await self._stream.send(_jsonrpc.notification(method, params), coalesce=method in _CHANGED)
         except StreamClosedError:
             logger.debug("dropped %s: its stream has ended", method)
 
@@ -550,7 +561,7 @@ class Conversation:
         """Tell the client something that belongs to no request."""
         try:
             stream = await self._listening.outlet()
-            await stream.send(_jsonrpc.notification(method, params))
+            await stream.send(_jsonrpc.notification(method, params), coalesce=method in _CHANGED)
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             logger.debug("dropped %s: the session has ended", method)
         except LimitError as exc:

@@ -26,6 +26,11 @@ def frames(stream_id: StreamId, events: Iterable[Event]) -> bytes:
     return b"".join(b"%b%d\r\ndata: %b\r\n\r\n" % (prefix, event.seq, event.data) for event in events)
 
 
+def skipped(count: int) -> bytes:
+    """Tell, in a comment, of events that the client was too slow for; nothing where there are none."""
+    return b": %d events were dropped, as they were not read in time\r\n\r\n" % count if count else b""
+
+
 def priming(stream_id: StreamId, after: int, retry: float | None) -> bytes:
     """Frame the event that gives a client its position before anything was sent (SEP-1699).
 
