@@ -170,7 +170,8 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         news = True
         try:
             batch = await self._log.read(self._after + len(self._batch), limit)
-            news = len(batch.events) == limit
+            # A log may return less than there is.
+            news = bool(batch.events) and batch.events[-1].seq < self._log.last
         finally:
             self._news = self._news or news
         self._check()
