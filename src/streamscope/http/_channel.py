@@ -21,7 +21,7 @@ class Channel:
         limits: The server's limits.
     """
 
-    __slots__ = ("_free", "_reading", "ended", "limits", "parser", "transport")
+    __slots__ = ("_free", "_reading", "ended", "limits", "parser", "stopping", "transport")
 
     def __init__(self, transport: Transport, scheme: str, limits: HTTPLimits) -> None:
         self.transport = transport
@@ -29,8 +29,16 @@ class Channel:
         self.parser = RequestParser(scheme, limits)
         self.ended = False
         """Whether the client has said that nothing more comes from it, or is gone."""
+        self.stopping = False
+        """Whether the connection ends as soon as it is without a request."""
         self._reading = False
-        self._free = trio.lowlevel.ParkingLot()
+        # Made when a second task reads: few do.
+        self._free: trio.lowlevel.ParkingLot | None = None
+
+    def hang_up(self) -> None:
+        """Receive nothing more."""
+        self.ended = True
+        self.transport.hang_up()
 
     async def read(self) -> bool:
         """Wait for more from the client, and feed it to the parser; return whether there was any.
@@ -39,6 +47,8 @@ class Channel:
         waits for the socket; the others return with what it gets.
         """
         if self._reading:
+            if self._free is None:
+                self._free = trio.lowlevel.ParkingLot()
             await self._free.park()
             return not self.ended
         self._reading = True
@@ -48,7 +58,7 @@ class Channel:
             data = b""
         finally:
             self._reading = False
-            if self._free:
+            if self._free is not None:
                 self._free.unpark_all()
         if data:
             self.parser.feed(data)

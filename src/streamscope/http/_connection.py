@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import math
 from typing import Any, Final, final
 
 import attrs
@@ -17,8 +16,8 @@ from ._limits import HTTPLimits
 from ._response import Response
 from ._transport import find_addresses, open_transport
 
-# Not since any time: every comparison with it is false.
-_BUSY: Final = math.nan
+IDLE_ROUNDS: Final = 10
+"""In how many parts the time is counted that a connection may be without a request."""
 
 
 @final
@@ -30,6 +29,7 @@ class Service:
     limits: HTTPLimits
     root_path: str
     state: dict[str, Any]
+    asgi: dict[str, str] = attrs.Factory(lambda: {"version": "3.0", "spec_version": "2.4"})
 
 
 @final
@@ -41,83 +41,84 @@ class Connection:
         service: What is served.
     """
 
+    __slots__ = ("_addresses", "_channel", "_idle", "_rounds", "_scheme", "_service")
+
     def __init__(self, stream: trio.abc.Stream, service: Service) -> None:
         self._service = service
         self._addresses = find_addresses(stream)
         transport = open_transport(stream, service.limits.write_timeout)
         self._scheme = "https" if isinstance(stream, trio.SSLStream) else "http"
         self._channel = Channel(transport, self._scheme, service.limits)
-        # Cancelled only while there is no request.
-        self._scope = trio.CancelScope()
-        self._idle_since = trio.current_time()
-        self._stopping = False
+        # Whether there is no request, and for how many rounds.
+        self._idle = True
+        self._rounds = 0
 
     def stop(self) -> None:
         """Close the connection as soon as it is without a request."""
-        self._stopping = True
-        self.close_if_idle(math.inf)
+        self._channel.stopping = True
+        if self._idle:
+            self._channel.hang_up()
 
-    def close_if_idle(self, since: float) -> None:
-        """Close the connection if it has been without a request since this time or longer."""
-        if self._idle_since <= since:
-            self._scope.cancel(reason="the connection is idle")
+    def grow_older(self) -> None:
+        """Close the connection if it was without a request in `IDLE_ROUNDS` calls of this, and is in the next."""
+        self._rounds += 1
+        if self._idle and self._rounds > IDLE_ROUNDS:
+            self.stop()
 
     async def serve(self) -> None:
         """Serve the client until it goes away, is idle for too long, or is refused something."""
         channel = self._channel
         try:
-            with self._scope:
-                await self._serve_requests()
+            await self._serve_requests()
+        except RefusedError as refused:
+            await self._refuse(refused)
         except trio.BrokenResourceError:
             channel.ended = True
         finally:
             # It closes at once where it is cancelled.
-            linger = not channel.ended and not self._scope.cancelled_caught
-            await channel.transport.close(linger=linger)  # noqa: ASYNC102 - see above
+            await channel.transport.close(linger=not channel.ended)  # noqa: ASYNC102 - see above
 
     async def _serve_requests(self) -> None:
+        channel, app = self._channel, self._service.app
         task = trio.lowlevel.current_task()
         context = contextvars.copy_context()
+        while await self._arrival():
+            request = channel.parser.next_request() or await self._rest_of_head()
+            if request is None:
+                return
+            exchange = Exchange(channel, request)
+            if not await exchange.run(app, self._describe(request)):
+                return
+            # Most connections are idle, and need not keep what is over.
+            del request, exchange
+            # Requests of several people may come by one connection. What one of them sets is not for
+            # the next; the checkpoint in between makes it so.
+            task.context = context.copy()
+
+    async def _refuse(self, refused: RefusedError) -> None:
+        answer = Response("GET", "1.1", keep_alive=False)
         try:
-            while (request := await self._next_request()) is not None:
-                exchange = Exchange(self._channel, request, self._may_keep_alive)
-                if not await exchange.run(self._service.app, self._describe(request)):
-                    return
-                # Requests of several people may come by one connection. What one of them sets is not for
-                # the next; the checkpoint in between makes it so.
-                task.context = context.copy()
-        except RefusedError as refused:
-            answer = Response("GET", "1.1", keep_alive=False)
             await self._channel.transport.send(answer.whole(refused.status, str(refused)))
-
-    def _may_keep_alive(self) -> bool:
-        return not self._stopping
-
-    async def _next_request(self) -> Request | None:
-        """Wait for the head of the next request; ``None`` if there will be none."""
-        channel = self._channel
-        if self._stopping:
-            return None
-        request = channel.parser.next_request()
-        if request is not None:
-            await trio.lowlevel.checkpoint()
-            return request
-        if not channel.parser.buffered:
-            if not await self._arrival():
-                return None
-            request = channel.parser.next_request()
-        return request or await self._rest_of_head()
+        except trio.BrokenResourceError:
+            self._channel.ended = True
 
     async def _arrival(self) -> bool:
-        """Wait for the first bytes of a request; return whether there are any."""
-        self._idle_since = trio.current_time()
-        while await self._channel.read() and not self._channel.parser.buffered:
+        """Wait for the first bytes of a request; return whether there are any, and it is to be served."""
+        channel = self._channel
+        if channel.stopping:
+            return False
+        if channel.parser.buffered:
+            await trio.lowlevel.checkpoint()
+            return True
+        self._idle, self._rounds = True, 0
+        while await channel.read() and not channel.parser.buffered:
             pass
-        self._idle_since = _BUSY
+        self._idle = False
         # What arrives at the moment of the end is not begun with.
-        return not self._channel.ended and not self._scope.cancel_called
+        return not channel.ended
 
     async def _rest_of_head(self) -> Request | None:
+        """Wait for the head of the next request; ``None`` if there will be none."""
         limit = self._service.limits.head_timeout
         with trio.move_on_after(limit):  # noqa: ASYNC912 - the first turn waits
             request = None
@@ -132,7 +133,7 @@ class Connection:
         client, server = self._addresses
         return {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "asgi": service.asgi,
             "http_version": request.http_version,
             "method": request.method,
             "scheme": self._scheme,

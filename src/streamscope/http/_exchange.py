@@ -24,6 +24,9 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 # Frameworks have types of their own for these three.
 Application: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
+PARTS_IN_A_ROW: Final = 16
+"""Parts of a response that are sent before others get a turn: each turn costs about as much as a part."""
+
 logger: Final = logging.getLogger("streamscope.http")
 
 
@@ -37,7 +40,6 @@ class Exchange:
     Args:
         channel: The way to the client.
         request: The request.
-        may_keep_alive: Tells whether the connection may be used again, when the response begins.
     """
 
     __slots__ = (
@@ -46,17 +48,16 @@ class Exchange:
         "_channel",
         "_continue",
         "_lost",
-        "_may_keep_alive",
         "_over",
+        "_parts",
         "_received",
         "_response",
         "_waited",
         "_waits",
     )
 
-    def __init__(self, channel: Channel, request: Request, may_keep_alive: Callable[[], bool]) -> None:
+    def __init__(self, channel: Channel, request: Request) -> None:
         self._channel = channel
-        self._may_keep_alive = may_keep_alive
         self._response = Response(request.method, request.http_version, keep_alive=request.keep_alive)
         self._continue = request.expects_continue and not channel.parser.body_complete
         self._asked = False
@@ -67,7 +68,8 @@ class Exchange:
         self._lost = False
         self._received = 0
         self._waited = 0.0
-        self._waits: set[trio.CancelScope] = set()
+        self._parts = 0
+        self._waits: list[trio.CancelScope] = []
 
     async def run(self, app: Application, scope: Scope) -> bool:
         """Run the application; return whether the connection can be used for another request.
@@ -159,12 +161,12 @@ class Exchange:
     async def _wait(self, async_fn: Callable[[], Awaitable[object]], seconds: float = math.inf) -> bool:
         """Wait for something, until the response is complete; return whether it has come."""
         scope = trio.CancelScope(relative_deadline=seconds)
-        self._waits.add(scope)
+        self._waits.append(scope)
         try:
             with scope:
                 await async_fn()
         finally:
-            self._waits.discard(scope)
+            self._waits.remove(scope)
         return not scope.cancelled_caught
 
     async def _refuse(self, refused: RefusedError) -> None:
@@ -203,28 +205,31 @@ class Exchange:
             ValueError: The response cannot be written.
         """
         if message.get("more_body"):
-            # An application that sends without end gives way to others.
-            await trio.lowlevel.checkpoint()
+            await self._give_way()
         if self._lost:
             raise ClientDisconnectedError("The client has gone away")
-        kind = message["type"]
-        if kind == "http.response.start":
-            self._response.start(message)
-        elif kind == "http.response.body":
-            await self._send_body(message)
+        response, kind = self._response, message["type"]
+        if kind == "http.response.body":
+            if not response.begun and (self._channel.stopping or self._spurns_body()):
+                response.keep_alive = False
+            data = response.body(message)
+            try:
+                await self._write(data)
+            finally:
+                if response.complete:
+                    self._end()
+        elif kind == "http.response.start":
+            response.start(message)
         else:
             raise RuntimeError(f"This server knows no message of the type {kind!r}")
 
-    async def _send_body(self, message: Message) -> None:
-        response = self._response
-        if not response.begun and (self._spurns_body() or not self._may_keep_alive()):
-            response.keep_alive = False
-        data = response.body(message)
-        try:
-            await self._write(data)
-        finally:
-            if response.complete:
-                self._end()
+    async def _give_way(self) -> None:
+        """See whether the application is cancelled; and let others run, if it sends without end."""
+        self._parts += 1
+        if self._parts % PARTS_IN_A_ROW:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
 
     def _spurns_body(self) -> bool:
         """Tell whether the request's body will not be read to its end."""

@@ -9,6 +9,7 @@ has to agree that it is one.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, final
 
 import attrs
@@ -66,7 +67,7 @@ class _Fields:
         self.repeated = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
+        name = _lower(name)
         # httptools leaves the white space behind a value (RFC 9110, section 5.5).
         value = value.rstrip(b" \t")
         self.headers.append((name, value))
@@ -75,6 +76,12 @@ class _Fields:
                 self.repeated = self.repeated or name in _ONCE
                 value = self.read[name] + b"," + value
             self.read[name] = value
+
+
+# So that all requests share the names, which open streams keep.
+@lru_cache(maxsize=256)
+def _lower(name: bytes) -> bytes:
+    return name.lower()
 
 
 def check_unfinished(data: bytes, start: int, limits: HTTPLimits) -> None:
@@ -124,8 +131,10 @@ def read_head(head: bytes, scheme: str, limits: HTTPLimits) -> Request:
     if match is None:
         what = "header fields are" if _HEAD_LINE.match(head) else "request line is"
         raise RefusedError(400, f"The {what} malformed")
-    method, raw_target, version = match[1].decode(), match[2], match[3]
-    if version not in {b"1.1", b"1.0"}:
+    raw_method, raw_target, version = match.groups()
+    method = raw_method.decode()
+    modern = version == b"1.1"
+    if not modern and version != b"1.0":
         raise RefusedError(505, "This server speaks HTTP/1.1 and HTTP/1.0")
     if len(raw_target) > limits.max_target:
         raise _target_too_long(limits)
@@ -133,12 +142,12 @@ def read_head(head: bytes, scheme: str, limits: HTTPLimits) -> Request:
         raise RefusedError(431, f"The request has more than {limits.max_headers:g} header fields")
     fields = _Fields()
     refused = _take_apart(head, fields)
-    read, modern = fields.read, version == b"1.1"
     body_length = _body_length(fields, modern=modern, limits=limits)
     if refused is not None:
         raise refused
     target = read_target(method, raw_target, scheme)
     _check_host(fields, target, modern=modern)
+    read = fields.read
     connection = _options(read[b"connection"]) if b"connection" in read else ()
     return Request(
         method,
@@ -222,6 +231,7 @@ def _check_host(fields: _Fields, target: Target, *, modern: bool) -> None:
         fields.headers.insert(0, (b"host", target.authority))
 
 
+@lru_cache(maxsize=256)
 def _options(value: bytes) -> list[bytes]:
     return [option.strip(b" \t") for option in value.lower().split(b",")]
 

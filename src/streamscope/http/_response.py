@@ -12,6 +12,9 @@ from typing import Any, Final, final
 
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _NOT_IN_A_LINE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_LOOKED_AT: Final = frozenset({b"content-length", b"date", b"connection", b"transfer-encoding"})
+# Bytes of a value that is worth to be remembered.
+_SHORT: Final = 100
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -30,12 +33,12 @@ class Response:
     __slots__ = (
         "_bodiless",
         "_chunked",
-        "_head",
         "_headers",
         "_left",
         "_method",
         "_modern",
         "_status",
+        "begun",
         "complete",
         "keep_alive",
     )
@@ -45,17 +48,13 @@ class Response:
         self._modern = http_version == "1.1"
         self._status = 0
         self._headers: Iterable[tuple[bytes, bytes]] = ()
-        self._head = False
         self._bodiless = False
         self._chunked = False
         self._left: int | None = None
         self.keep_alive = keep_alive
-        self.complete = False
-
-    @property
-    def begun(self) -> bool:
+        self.begun = False
         """Whether any of it has been written."""
-        return self._head
+        self.complete = False
 
     def start(self, message: Mapping[str, Any]) -> None:
         """Take a ``http.response.start``. Nothing is written before there is a body to go with it.
@@ -88,12 +87,12 @@ class Response:
             )
         body: bytes = message.get("body", b"")
         more: bool = message.get("more_body", False)
-        if self._head:
+        if self.begun:
             written = self._frame(body, more=more)
         else:
             head = self._write_head(body, more=more)
             written = head + self._frame(body, more=more)
-            self._head = True
+            self.begun = True
         self.complete = not more
         return written
 
@@ -134,8 +133,6 @@ class Response:
             lines.append(b"connection: " + connection)
         elif not self._modern:
             lines.append(b"connection: keep-alive")
-        if _NOT_IN_A_LINE.search(b"".join(lines)):
-            raise ValueError("A response header field has a control character in it")
         return b"\r\n".join([status_line(self._status), *lines, b"\r\n"])
 
     def _choose_framing(self, length: bytes | None, body: bytes, *, more: bool) -> list[bytes]:
@@ -163,22 +160,26 @@ def _write_fields(headers: Iterable[tuple[bytes, bytes]]) -> tuple[list[bytes], 
     lines: list[bytes] = []
     looked_at: dict[bytes, bytes] = {}
     for name, value in headers:
-        start, special = _field(name)
+        # Most responses of an application have the same few.
+        line, special = _known_field(name, value) if len(value) <= _SHORT else _field(name, value)
         if special is None:
-            lines.append(start + value)
+            lines.append(line)
         else:
             looked_at[special] = looked_at[special] + b", " + value if special in looked_at else value
     return lines, looked_at
 
 
-@lru_cache(maxsize=1000)
-def _field(name: bytes) -> tuple[bytes, bytes | None]:
-    """Return how the line of a header field begins, and which it is if the server looks at it."""
+def _field(name: bytes, value: bytes) -> tuple[bytes, bytes | None]:
+    """Return the line of a header field, and its name if the server looks at it."""
     if _TOKEN.fullmatch(name) is None:
         raise ValueError(f"{name!r} is no name of a header field")
+    if _NOT_IN_A_LINE.search(value):
+        raise ValueError("A response header field has a control character in it")
     lower = name.lower()
-    looked_at = {b"content-length", b"date", b"connection", b"transfer-encoding"}
-    return name + b": ", lower if lower in looked_at else None
+    return name + b": " + value, lower if lower in _LOOKED_AT else None
+
+
+_known_field: Final = lru_cache(maxsize=1000)(_field)
 
 
 @lru_cache(maxsize=1000)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar, final
 
 import trio
 
-from ._connection import Connection, Service
+from ._connection import IDLE_ROUNDS, Connection, Service
 from ._errors import LifespanError
 from ._exchange import Application
 from ._lifespan import Lifespan
@@ -109,9 +109,9 @@ class _Server:
         """
         timeout = self._service.limits.idle_timeout
         while True:
-            await trio.sleep(timeout / 10)
+            await trio.sleep(timeout / IDLE_ROUNDS)
             for connection in self._connections:
-                connection.close_if_idle(trio.current_time() - timeout)
+                connection.grow_older()
 
     async def _serve_one(self, stream: trio.abc.Stream) -> None:
         if len(self._connections) >= self._service.limits.max_connections:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeAlias, final
 
@@ -29,6 +28,10 @@ class Transport(Protocol):
 
     async def receive(self) -> bytes:
         """Wait for some bytes; nothing means that there will be no more."""
+        ...
+
+    def hang_up(self) -> None:
+        """Let whoever waits to receive find that nothing more comes."""
         ...
 
     async def send(self, data: bytes) -> None:
@@ -65,27 +68,36 @@ class SocketTransport:
         write_timeout: Seconds in which a client has to read something.
     """
 
+    __slots__ = ("_flushing", "_socket", "_unsent", "_write_timeout")
+
     def __init__(self, stream: trio.SocketStream, write_timeout: float) -> None:
         self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.settimeout(0)
         self._write_timeout = write_timeout
-        self._unsent = memoryview(b"")
-        self._flushing = trio.Lock()
+        self._unsent: bytes | memoryview = b""
+        # Made when somebody first has to wait: few do.
+        self._flushing: trio.Lock | None = None
 
     async def receive(self) -> bytes:
         """See `Transport`."""
-        while True:
-            await self._wait(trio.lowlevel.wait_readable)
+        while True:  # noqa: ASYNC913 - each turn waits, or raises
             try:
+                await trio.lowlevel.wait_readable(self._descriptor())
                 return self._socket.recv(READ_SIZE)
             except BlockingIOError:
                 continue
-            except OSError as error:
+            except (OSError, trio.ClosedResourceError) as error:
                 raise trio.BrokenResourceError from error
+
+    def hang_up(self) -> None:
+        """See `Transport`."""
+        if self._socket.fileno() != -1:
+            trio.lowlevel.notify_closing(self._socket)
 
     async def send(self, data: bytes) -> None:
         """See `Transport`."""
-        await self.flush()
+        if self._unsent:
+            await self.flush()
         sent = self._send_some(data)
         if sent < len(data):
             self._unsent = memoryview(data)[sent:]
@@ -95,22 +107,28 @@ class SocketTransport:
         """See `Transport`."""
         if not self._unsent:
             return
+        if self._flushing is None:
+            self._flushing = trio.Lock()
         async with self._flushing:
             while self._unsent:
                 with trio.move_on_after(self._write_timeout) as scope:
-                    await self._wait(trio.lowlevel.wait_writable)
+                    await self._wait_writable()
                 if scope.cancelled_caught:
                     self.abort()
                     raise trio.BrokenResourceError(f"the client has read nothing for {self._write_timeout:g} seconds")
                 self._unsent = self._unsent[self._send_some(self._unsent) :]
 
-    async def _wait(self, wait: Callable[[socket.socket], Awaitable[None]]) -> None:
-        if self._socket.fileno() == -1:
-            raise trio.BrokenResourceError
+    async def _wait_writable(self) -> None:
         try:
-            await wait(self._socket)
+            await trio.lowlevel.wait_writable(self._descriptor())
         except (OSError, trio.ClosedResourceError) as error:
             raise trio.BrokenResourceError from error
+
+    def _descriptor(self) -> int:
+        descriptor = self._socket.fileno()
+        if descriptor == -1:
+            raise trio.BrokenResourceError
+        return descriptor
 
     def _send_some(self, data: bytes | memoryview) -> int:
         try:
@@ -143,7 +161,7 @@ class SocketTransport:
         self._close()
 
     def _close(self) -> None:
-        self._unsent = memoryview(b"")
+        self._unsent = b""
         if self._socket.fileno() != -1:
             # An application may have left a task behind that still waits for the client.
             trio.lowlevel.notify_closing(self._socket)
@@ -166,13 +184,21 @@ class StreamTransport:
         self._write_timeout = write_timeout
         self._broken = False
         self._sending = trio.Lock()
+        self._receiving = trio.CancelScope()
 
     async def receive(self) -> bytes:
         """See `Transport`."""
-        try:
-            return bytes(await self._stream.receive_some(READ_SIZE))
-        except trio.ClosedResourceError as error:
-            raise trio.BrokenResourceError from error
+        self._receiving = trio.CancelScope()
+        with self._receiving:
+            try:
+                return bytes(await self._stream.receive_some(READ_SIZE))
+            except trio.ClosedResourceError as error:
+                raise trio.BrokenResourceError from error
+        return b""
+
+    def hang_up(self) -> None:
+        """See `Transport`."""
+        self._receiving.cancel(reason="the connection is idle")
 
     async def send(self, data: bytes) -> None:
         """See `Transport`."""
