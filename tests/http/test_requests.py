@@ -398,6 +398,28 @@ async def test_nor_does_a_large_one_in_chunks_keep_it():
         await client.closed()
 
 
+async def test_what_one_request_does_to_its_scope_is_not_seen_by_one_that_is_the_same():
+    seen = []
+
+    @http_only
+    async def app(scope, receive, send):
+        seen.append(list(scope["headers"]))
+        scope["headers"].append((b"x-user", b"alice"))
+        scope["state"]["user"] = "alice"
+        assert scope["state"] == {"user": "alice"}
+        scope.clear()
+        await start(send)
+        await body(send)
+
+    async with serving(app) as served:
+        for _ in range(2):
+            async with served.client() as client:
+                for _ in range(2):
+                    await client.get()
+                    await client.answer()
+    assert seen == [[(b"host", b"a")]] * 4
+
+
 async def test_what_one_request_sets_is_not_there_for_the_next():
     user = contextvars.ContextVar("user", default="nobody")
     seen = []

@@ -141,7 +141,7 @@ class Connection:
             "raw_path": service.root_path.encode() + target.raw_path,
             "query_string": target.query_string,
             "root_path": service.root_path,
-            "headers": request.headers,
+            "headers": list(request.headers),
             "client": client,
             "server": server,
             "state": service.state.copy(),

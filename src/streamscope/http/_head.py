@@ -37,12 +37,12 @@ _READ: Final = _ONCE | {b"connection", b"expect"}
 @final
 @attrs.define(eq=False)
 class Request:
-    """The head of a request."""
+    """The head of a request. Those that say the same may share one, so nobody changes it."""
 
     method: str
     target: Target
     http_version: str
-    headers: list[tuple[bytes, bytes]]
+    headers: tuple[tuple[bytes, bytes], ...]
     """Names in lower case; values without white space around them."""
 
     body_length: int | None
@@ -138,10 +138,10 @@ def read_head(head: bytes, scheme: str, limits: HTTPLimits) -> Request:
         raise RefusedError(505, "This server speaks HTTP/1.1 and HTTP/1.0")
     if len(raw_target) > limits.max_target:
         raise _target_too_long(limits)
-    if head.count(b"\r\n") - 2 > limits.max_headers:
-        raise RefusedError(431, f"The request has more than {limits.max_headers:g} header fields")
     fields = _Fields()
     refused = _take_apart(head, fields)
+    if len(fields.headers) > limits.max_headers:
+        raise RefusedError(431, f"The request has more than {limits.max_headers:g} header fields")
     body_length = _body_length(fields, modern=modern, limits=limits)
     if refused is not None:
         raise refused
@@ -153,11 +153,17 @@ def read_head(head: bytes, scheme: str, limits: HTTPLimits) -> Request:
         method,
         target,
         "1.1" if modern else "1.0",
-        fields.headers,
+        tuple(fields.headers),
         body_length,
         b"close" not in connection and (modern or b"keep-alive" in connection),
         modern and b"expect" in read and b"100-continue" in _options(read[b"expect"]),
     )
+
+
+@lru_cache(maxsize=512)
+def read_usual_head(head: bytes, scheme: str, limits: HTTPLimits) -> Request:
+    """Read a head as `read_head` does, and remember it: most clients send the same one again and again."""
+    return read_head(head, scheme, limits)
 
 
 def check_trailers(trailers: bytes, limits: HTTPLimits) -> None:

@@ -13,7 +13,7 @@ READ_SIZE: Final = 2**16
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)
 class HTTPLimits:
     """How many, how large, how long.
 

@@ -6,11 +6,14 @@ that nothing is parsed before somebody wants it, and what comes too early stays 
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from ._body import AnnouncedBody, Body, ChunkedBody
-from ._head import Request, check_unfinished, read_head
+from ._head import Request, check_unfinished, read_head, read_usual_head
 from ._limits import HTTPLimits
+
+# Bytes of a head that is worth to be remembered.
+_USUAL: Final = 1024
 
 
 @final
@@ -65,12 +68,13 @@ class RequestParser:
             self._checked = 0
             self._may_skip = False
         # The end may have arrived in two parts.
-        end = self._data.find(b"\r\n\r\n", max(self._checked - 3, 0)) + 4
+        end = self._data.find(b"\r\n\r\n", self._checked - 3 if self._checked > 3 else 0) + 4
         if end < 4:
             check_unfinished(self._data, self._checked, self._limits)
             self._checked = len(self._data)
             return None
-        request = read_head(self._data[:end], self._scheme, self._limits)
+        read = read_usual_head if end <= _USUAL else read_head
+        request = read(self._data[:end], self._scheme, self._limits)
         self._data = self._data[end:]
         self._checked = 0
         self._may_skip = True
