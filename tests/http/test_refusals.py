@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import resource
+import socket
 
 import pytest
 import trio
 
 from streamscope.http import HTTPLimits
-from tests.http.helpers import body, echo, hello, http_only, serving, start, talking
+from tests.http.helpers import Client, body, echo, hello, http_only, serving, start, talking
 from tests.http.test_parser import MALFORMED
 
 LARGE = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
@@ -132,6 +134,32 @@ async def test_more_connections_than_there_may_be():
                     await fourth.get()
                     if (await fourth.answer()).status == 200:
                         break
+
+
+async def test_when_there_are_no_descriptors_left_clients_wait(caplog):
+    async with serving(hello) as served, served.client() as first:
+        await first.get()
+        await first.answer()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with socket.socket() as second, socket.socket() as third:
+            try:
+                # The descriptors of the server and of its clients are this process's: there can be no other one.
+                resource.setrlimit(resource.RLIMIT_NOFILE, (third.fileno() + 1, hard))
+                second.connect(served.address)
+                third.connect(served.address)
+                while "No more connections" not in caplog.text:  # noqa: ASYNC110 - a log tells no event
+                    await trio.sleep(0.01)
+                await trio.sleep(0.2)
+                await first.get()
+                assert (await first.answer()).status == 200
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for sock in (second, third):
+                client = Client(trio.SocketStream(trio.socket.from_stdlib_socket(sock)))
+                await client.get()
+                assert (await client.answer()).status == 200
+    assert caplog.text.count("No more connections") == 1
+    caplog.clear()
 
 
 class TestApplications:

@@ -67,9 +67,22 @@ class Connection:
 
     async def serve(self) -> None:
         """Serve the client until it goes away, is idle for too long, or is refused something."""
-        channel = self._channel
+        channel, app = self._channel, self._service.app
+        task = trio.lowlevel.current_task()
+        context = contextvars.copy_context()
         try:
-            await self._serve_requests()
+            while await self._arrival():
+                request = channel.parser.next_request() or await self._rest_of_head()
+                if request is None:
+                    break
+                exchange = Exchange(channel, request)
+                if not await exchange.run(app, self._describe(request)):
+                    break
+                # Most connections are idle, and need not keep what is over.
+                del request, exchange
+                # Requests of several people may come by one connection. What one of them sets is not for
+                # the next; the checkpoint in between makes it so.
+                task.context = context.copy()
         except RefusedError as refused:
             await self._refuse(refused)
         except trio.BrokenResourceError:
@@ -77,23 +90,6 @@ class Connection:
         finally:
             # It closes at once where it is cancelled.
             await channel.transport.close(linger=not channel.ended)  # noqa: ASYNC102 - see above
-
-    async def _serve_requests(self) -> None:
-        channel, app = self._channel, self._service.app
-        task = trio.lowlevel.current_task()
-        context = contextvars.copy_context()
-        while await self._arrival():
-            request = channel.parser.next_request() or await self._rest_of_head()
-            if request is None:
-                return
-            exchange = Exchange(channel, request)
-            if not await exchange.run(app, self._describe(request)):
-                return
-            # Most connections are idle, and need not keep what is over.
-            del request, exchange
-            # Requests of several people may come by one connection. What one of them sets is not for
-            # the next; the checkpoint in between makes it so.
-            task.context = context.copy()
 
     async def _refuse(self, refused: RefusedError) -> None:
         answer = Response("GET", "1.1", keep_alive=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Final, TypeVar, final
 
 import trio
@@ -18,6 +18,9 @@ from ._response import Response
 from ._transport import LINGER, open_transport
 
 logger: Final = logging.getLogger("streamscope.http")
+
+# What accept() says when the process or the system has as many sockets as it can have.
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 ListenerT = TypeVar("ListenerT", bound=trio.abc.Listener[Any])
 
@@ -80,7 +83,6 @@ class _Server:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._connections: set[Connection] = set()
-        self._stopping = False
 
     async def serve(
         self,
@@ -91,15 +93,42 @@ class _Server:
     ) -> None:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
-                accept = partial(trio.serve_listeners, self._serve_one, list(listeners), handler_nursery=connections)
-                task_status.started(await accepting.start(accept))
+                for listener in listeners:
+                    accepting.start_soon(self._accept, listener, connections)
                 accepting.start_soon(self._close_idle)
+                task_status.started(list(listeners))
                 await stop.wait()
                 accepting.cancel_scope.cancel(reason="the server is stopping")
-            self._stopping = True
             for connection in self._connections:
                 connection.stop()
             connections.cancel_scope.deadline = trio.current_time() + grace
+
+    async def _accept(self, listener: trio.abc.Listener[Any], connections: trio.Nursery) -> None:
+        async with listener:
+            exhausted = False
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as error:
+                    if error.errno not in _EXHAUSTED:
+                        raise
+                    if not exhausted:
+                        logger.error("No more connections can be accepted for now: %s", error)  # noqa: TRY400 - no defect
+                    exhausted = True
+                    # Until some have been closed. Those who connect meanwhile wait.
+                    await trio.sleep(0.1)
+                else:
+                    exhausted = False
+                    self._admit(stream, connections)
+
+    def _admit(self, stream: trio.abc.Stream, connections: trio.Nursery) -> None:
+        if len(self._connections) >= self._service.limits.max_connections:
+            connections.start_soon(self._turn_away, stream, name="an HTTP connection too many")
+            return
+        # The task has the connection, and not the stream, of which nothing is needed any more.
+        connection = Connection(stream, self._service)
+        self._connections.add(connection)
+        connections.start_soon(self._serve_one, connection, name="an HTTP connection")
 
     async def _close_idle(self) -> None:
         """Close the connections that have been without a request for too long, a tenth late at most.
@@ -113,16 +142,8 @@ class _Server:
             for connection in self._connections:
                 connection.grow_older()
 
-    async def _serve_one(self, stream: trio.abc.Stream) -> None:
-        if len(self._connections) >= self._service.limits.max_connections:
-            await self._turn_away(stream)
-            return
-        connection = Connection(stream, self._service)
-        self._connections.add(connection)
+    async def _serve_one(self, connection: Connection) -> None:
         try:
-            if self._stopping:
-                # It was accepted at the last moment.
-                connection.stop()
             await connection.serve()
         except Exception:
             # A defect that one client can reach must not be the end of all others.
