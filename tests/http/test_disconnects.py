@@ -371,6 +371,31 @@ async def test_also_when_it_was_stuck_because_the_client_did_not_read():
         await client.head()
 
 
+async def test_a_goodbye_that_is_cancelled_itself_is_sent_nevertheless():
+    size = 20 * 2**20
+
+    @http_only
+    async def app(scope, receive, send):
+        if scope["path"] == "/large":
+            await start(send)
+            with trio.move_on_after(0.05) as cancelled:
+                try:
+                    await body(send, bytes(size), more=True)
+                finally:
+                    await body(send, b"goodbye")
+            assert cancelled.cancelled_caught
+        else:
+            await hello(scope, receive, send)
+
+    async with talking(app) as client:
+        await client.get(b"/large")
+        await trio.sleep(0.1)
+        await client.head()
+        assert [chunk async for chunk in client.chunks()] == [bytes(size), b"goodbye"]
+        await client.get()
+        assert (await client.answer()).body == b"hello /"
+
+
 @pytest.mark.parametrize("over", ["sockets", "other streams"])
 async def test_several_tasks_may_send(over):
     @http_only

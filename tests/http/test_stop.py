@@ -126,6 +126,30 @@ async def test_a_head_that_has_begun_may_end():
         assert (answer.status, answer.headers["connection"]) == (200, "close")
 
 
+@pytest.mark.parametrize("arrived", ["of the head", "of the body"])
+async def test_what_has_not_arrived_of_a_request_has_to_come_soon(arrived, autojump_clock):
+    head = b"POST / HTTP/1.1\r\nHost: a\r\n"
+    if arrived == "of the body":
+        head += b"Content-Length: 5\r\n\r\nab"
+    async with (
+        serving(echo, [MemoryListener()], grace=1000) as served,
+        served.client() as late,
+        served.client() as in_time,
+    ):
+        for client in (late, in_time):
+            await client.send(head)
+        await wait_all_tasks_blocked()
+        stopped = trio.current_time()
+        served.stop.set()
+        await trio.sleep(1)
+        await in_time.send(b"cde" if arrived == "of the body" else b"Content-Length: 0\r\n\r\n")
+        answer = await in_time.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
+        answer = await late.answer()
+        assert (answer.status, answer.headers["connection"]) == (408, "close")
+        assert trio.current_time() - stopped == pytest.approx(2)
+
+
 async def test_when_the_time_is_over_they_are_cancelled(autojump_clock):
     cancelled = []
 

@@ -55,7 +55,7 @@ class Connection:
 
     def stop(self) -> None:
         """Close the connection as soon as it is without a request."""
-        self._channel.stopping = True
+        self._channel.stop()
         if self._idle:
             self._channel.hang_up()
 
@@ -115,13 +115,14 @@ class Connection:
 
     async def _rest_of_head(self) -> Request | None:
         """Wait for the head of the next request; ``None`` if there will be none."""
-        limit = self._service.limits.head_timeout
-        with trio.move_on_after(limit):  # noqa: ASYNC912 - the first turn waits
-            request = None
-            while request is None and await self._channel.read():
-                request = self._channel.parser.next_request()
-            return request
-        raise RefusedError(408, f"The request's head did not arrive within {limit:g} seconds")
+        channel = self._channel
+        deadline = trio.current_time() + channel.limits.head_timeout
+        request = None
+        while request is None and not channel.ended:
+            if not await channel.read_by(deadline):
+                raise RefusedError(408, "The request's head did not arrive in time")
+            request = channel.parser.next_request()
+        return request
 
     def _describe(self, request: Request) -> Scope:
         """Return the ASGI scope of a request."""

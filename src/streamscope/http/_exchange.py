@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, Final, TypeAlias, final
@@ -53,7 +52,6 @@ class Exchange:
         "_received",
         "_response",
         "_waited",
-        "_waits",
     )
 
     def __init__(self, channel: Channel, request: Request) -> None:
@@ -69,7 +67,6 @@ class Exchange:
         self._received = 0
         self._waited = 0.0
         self._parts = 0
-        self._waits: list[trio.CancelScope] = []
 
     async def run(self, app: Application, scope: Scope) -> bool:
         """Run the application; return whether the connection can be used for another request.
@@ -108,9 +105,9 @@ class Exchange:
             await self._channel.transport.send(self._response.whole(500, "Internal Server Error"))
 
     def _end(self) -> None:
-        self._over = True
-        for scope in self._waits:
-            scope.cancel(reason="the response is complete")
+        if not self._over:
+            self._over = True
+            self._channel.wake()
 
     # -- receive() ------------------------------------------------------------------------------------
 
@@ -130,10 +127,13 @@ class Exchange:
                 body = None
             if body is not None:
                 return {"type": "http.request", "body": body, "more_body": not self._body_given}
-        while not self._over and not self._channel.ended:
+        channel = self._channel
+        while not self._over and not channel.ended:
             # What is sent ahead is bounded. Beyond that, nobody sees that the client goes away.
-            full = self._channel.parser.buffered >= READ_SIZE
-            await self._wait(trio.sleep_forever if full else self._channel.read)
+            if channel.parser.buffered >= READ_SIZE:
+                await channel.wait()
+            else:
+                await channel.read()
         # For whoever asks again and again.
         await trio.lowlevel.checkpoint()
         return {"type": "http.disconnect"}
@@ -147,7 +147,7 @@ class Exchange:
                 self._continue = False
             since = trio.current_time()
             left = limits.body_timeout + self._received / limits.min_body_rate - self._waited
-            in_time = await self._wait(channel.read, max(left, 0.0))
+            in_time = await channel.read_by(since + left)
             if self._over or channel.ended:
                 return None
             if not in_time:
@@ -157,17 +157,6 @@ class Exchange:
         self._received += len(body)
         self._body_given = channel.parser.body_complete
         return body
-
-    async def _wait(self, async_fn: Callable[[], Awaitable[object]], seconds: float = math.inf) -> bool:
-        """Wait for something, until the response is complete; return whether it has come."""
-        scope = trio.CancelScope(relative_deadline=seconds)
-        self._waits.append(scope)
-        try:
-            with scope:
-                await async_fn()
-        finally:
-            self._waits.remove(scope)
-        return not scope.cancelled_caught
 
     async def _refuse(self, refused: RefusedError) -> None:
         """Answer in the application's place, where it has not begun to."""
@@ -230,6 +219,11 @@ class Exchange:
             await trio.lowlevel.checkpoint_if_cancelled()
         else:
             await trio.lowlevel.checkpoint()
+        try:
+            # If this is cancelled, nothing has been taken yet of what comes behind it.
+            await self._channel.transport.flush()
+        except trio.BrokenResourceError as error:
+            raise self._lose() from error
 
     def _spurns_body(self) -> bool:
         """Tell whether the request's body will not be read to its end."""
@@ -240,12 +234,12 @@ class Exchange:
         try:
             await self._channel.transport.send(data)
         except trio.BrokenResourceError as error:
-            self._lose()
-            raise ClientDisconnectedError("The client has gone away") from error
+            raise self._lose() from error
 
-    def _lose(self) -> None:
+    def _lose(self) -> ClientDisconnectedError:
         self._lost = True
         self._end()
+        return ClientDisconnectedError("The client has gone away")
 
 
 def _is_disconnect(error: BaseException | None) -> bool:

@@ -30,8 +30,8 @@ class Transport(Protocol):
         """Wait for some bytes; nothing means that there will be no more."""
         ...
 
-    def hang_up(self) -> None:
-        """Let whoever waits to receive find that nothing more comes."""
+    def wake(self) -> None:
+        """Let whoever waits to receive return with nothing, or with `trio.BrokenResourceError`."""
         ...
 
     async def send(self, data: bytes) -> None:
@@ -89,7 +89,7 @@ class SocketTransport:
             except (OSError, trio.ClosedResourceError) as error:
                 raise trio.BrokenResourceError from error
 
-    def hang_up(self) -> None:
+    def wake(self) -> None:
         """See `Transport`."""
         if self._socket.fileno() != -1:
             trio.lowlevel.notify_closing(self._socket)
@@ -97,11 +97,13 @@ class SocketTransport:
     async def send(self, data: bytes) -> None:
         """See `Transport`."""
         if self._unsent:
-            await self.flush()
-        sent = self._send_some(data)
-        if sent < len(data):
+            self._unsent = b"".join((self._unsent, data))
+        else:
+            sent = self._send_some(data)
+            if sent == len(data):
+                return
             self._unsent = memoryview(data)[sent:]
-            await self.flush()
+        await self.flush()
 
     async def flush(self) -> None:
         """See `Transport`."""
@@ -112,16 +114,19 @@ class SocketTransport:
         async with self._flushing:
             while self._unsent:
                 with trio.move_on_after(self._write_timeout) as scope:
-                    await self._wait_writable()
+                    await self._wait_until_writable()
                 if scope.cancelled_caught:
                     self.abort()
                     raise trio.BrokenResourceError(f"the client has read nothing for {self._write_timeout:g} seconds")
                 self._unsent = self._unsent[self._send_some(self._unsent) :]
 
-    async def _wait_writable(self) -> None:
+    async def _wait_until_writable(self) -> None:
         try:
             await trio.lowlevel.wait_writable(self._descriptor())
-        except (OSError, trio.ClosedResourceError) as error:
+        except trio.ClosedResourceError:
+            # It may only be that somebody was woken who was receiving. Sending will tell.
+            pass
+        except OSError as error:
             raise trio.BrokenResourceError from error
 
     def _descriptor(self) -> int:
@@ -196,9 +201,9 @@ class StreamTransport:
                 raise trio.BrokenResourceError from error
         return b""
 
-    def hang_up(self) -> None:
+    def wake(self) -> None:
         """See `Transport`."""
-        self._receiving.cancel(reason="the connection is idle")
+        self._receiving.cancel(reason="nobody waits for more")
 
     async def send(self, data: bytes) -> None:
         """See `Transport`."""
