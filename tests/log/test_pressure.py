@@ -11,13 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
-<<<<<<< HEAD
-from streamscope import EventLogFailedError, EventsExpiredError, SessionId, StreamId
-from streamscope.log import _schema, open_sqlite_log
-=======
 from streamscope import EventLogFailedError, EventsExpiredError, SessionId, StreamId, open_session_manager
-from streamscope.log import open_sqlite_log
->>>>>>> b8580b4 (A reader goes on where the log has more than it returned)
+from streamscope.log import _schema, open_sqlite_log
 from streamscope.log._sqlite import SqliteEventLog
 from tests.log.helpers import contents, settle
 
@@ -288,7 +283,6 @@ async def test_much_is_forgotten_in_steps(tmp_path):
         assert counts == [45, 1]
 
 
-<<<<<<< HEAD
 def size(path: Path) -> int:
     """The bytes of the database and of its write-ahead log."""
     return sum(each.stat().st_size for each in (path, path.with_name(f"{path.name}-wal")))
@@ -327,7 +321,8 @@ async def test_somebody_else_who_reads_holds_up_the_files_and_not_for_good(tmp_p
         for _ in range(8):
             await stream.append(b"small")
         assert path.with_name("log.db-wal").stat().st_size < 2 * 2**20
-=======
+
+
 async def test_a_reader_gets_the_whole_of_a_long_stream_from_the_disk(tmp_path):
     async with (
         open_sqlite_log(tmp_path / "log.db", max_recent_bytes=1, max_events=2000) as log,
@@ -343,4 +338,3 @@ async def test_a_reader_gets_the_whole_of_a_long_stream_from_the_disk(tmp_path):
             with trio.fail_after(10):
                 received = [await reader.receive() for _ in range(11, 1201)]
         assert [(event.seq, event.data) for event in received] == [(seq, b"%d" % seq) for seq in range(11, 1201)]
->>>>>>> b8580b4 (A reader goes on where the log has more than it returned)
