@@ -1,0 +1,63 @@
+"""The HTTP requests that the load is made of, as bytes, with the header fields that the SDK's own client sends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+HANDSHAKE: Final = "2025-11-25"
+MODERN: Final = "2026-07-28"
+ERAS: Final = (HANDSHAKE, MODERN)
+
+_CLIENT: Final = {"name": "load", "version": "1"}
+_FIELDS: Final = (
+    "host: 127.0.0.1:8000\r\naccept: application/json, text/event-stream\r\naccept-encoding: gzip, deflate\r\n"
+    "connection: keep-alive\r\nuser-agent: python-httpx2/2.16.2\r\ncontent-type: application/json\r\n"
+)
+
+
+def http_request(method: str, headers: Mapping[str, str], body: bytes = b"") -> bytes:
+    """Return an HTTP request to the endpoint."""
+    fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{method} /mcp HTTP/1.1\r\n{_FIELDS}{fields}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def post(message: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
+    """Return the POST of a JSON-RPC message."""
+    return http_request("POST", headers, json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":")).encode())
+
+
+def initialize() -> bytes:
+    """Return what opens a session of the handshake era."""
+    params = {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": _CLIENT}
+    return post({"id": 0, "method": "initialize", "params": params}, {})
+
+
+def initialized(session: str) -> bytes:
+    """Return what follows it."""
+    return post({"method": "notifications/initialized"}, in_session(session))
+
+
+def delete(session: str) -> bytes:
+    """Return what ends a session."""
+    return http_request("DELETE", in_session(session))
+
+
+def in_session(session: str) -> dict[str, str]:
+    """Return the header fields of a request in a session."""
+    return {"mcp-session-id": session, "mcp-protocol-version": HANDSHAKE}
+
+
+def call(tool: str, arguments: Mapping[str, Any], session: str | None) -> bytes:
+    """Return the call of a tool: in a session, or, without one, as 2026-07-28 has it."""
+    params: dict[str, Any] = {"name": tool, "arguments": arguments}
+    if session is not None:
+        return post({"id": 1, "method": "tools/call", "params": params}, in_session(session))
+    params["_meta"] = {
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientInfo": _CLIENT,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    headers = {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": tool}
+    return post({"id": 1, "method": "tools/call", "params": params}, headers)

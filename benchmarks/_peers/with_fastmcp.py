@@ -1,0 +1,22 @@
+"""A server of fastmcp, run as its users run it, but without a log."""
+
+from __future__ import annotations
+
+import sys
+
+from fastmcp import FastMCP
+
+
+def main(port: str) -> None:
+    server = FastMCP("benchmark")
+
+    @server.tool
+    async def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    server.run(transport="http", port=int(port), log_level="warning", show_banner=False)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
