@@ -18,10 +18,10 @@ from typing import Any, Final, Literal, TypeAlias, final
 import attrs
 from _connections import Answer, Connections, Talk
 from _messages import call, delete, initialize, initialized
-from _servers import LOAD_CORE, Server, cpu_time, waited
+from _servers import HERE, LOAD_CORE, SERVER_CORE, Server, cpu_time, pinned, waited
 
 Kind: TypeAlias = Literal["handshake", "modern", "sessions"]
-"""Calls of a tool, each connection with a session; the same in 2026-07-28, which has none; sessions that come and go."""
+"""Calls of a tool, each connection with a session; the same in 2026-07-28, without sessions; sessions that come and go."""
 
 SATURATED: Final = 0.9
 """The part of the time that the server must have had something to do, so that it is what limits the rate."""
@@ -62,7 +62,7 @@ class Measurement:
     @property
     def busy(self) -> float:
         """The part of the time that the server had something to do."""
-        return (self.cpu + self.waited) / self.wall
+        return min(1.0, (self.cpu + self.waited) / self.wall)
 
 
 def measure(server: Server, kind: Kind, connections: int, seconds: float) -> Measurement:
@@ -72,6 +72,14 @@ def measure(server: Server, kind: Kind, connections: int, seconds: float) -> Mea
         RuntimeError: An answer was wrong, or there was none.
     """
     return Measurement(**_run(server, {"kind": kind, "connections": connections, "seconds": seconds}))
+
+
+def measure_kernel(era: str, seconds: float) -> float:
+    """Return the seconds of CPU time that the official SDK takes for a call in itself, without any transport."""
+    command = [sys.executable, "-m", "_peers.kernel", era, str(seconds)]
+    with pinned(SERVER_CORE):
+        done = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout)
 
 
 def open_idle_sessions(server: Server, count: int) -> None:

@@ -10,7 +10,7 @@ HANDSHAKE: Final = "2025-11-25"
 MODERN: Final = "2026-07-28"
 ERAS: Final = (HANDSHAKE, MODERN)
 
-_CLIENT: Final = {"name": "load", "version": "1"}
+CLIENT: Final = {"name": "load", "version": "1"}
 _FIELDS: Final = (
     "host: 127.0.0.1:8000\r\naccept: application/json, text/event-stream\r\naccept-encoding: gzip, deflate\r\n"
     "connection: keep-alive\r\nuser-agent: python-httpx2/2.16.2\r\ncontent-type: application/json\r\n"
@@ -30,7 +30,7 @@ def post(message: Mapping[str, Any], headers: Mapping[str, str]) -> bytes:
 
 def initialize() -> bytes:
     """Return what opens a session of the handshake era."""
-    params = {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": _CLIENT}
+    params = {"protocolVersion": HANDSHAKE, "capabilities": {}, "clientInfo": CLIENT}
     return post({"id": 0, "method": "initialize", "params": params}, {})
 
 
@@ -54,10 +54,15 @@ def call(tool: str, arguments: Mapping[str, Any], session: str | None) -> bytes:
     params: dict[str, Any] = {"name": tool, "arguments": arguments}
     if session is not None:
         return post({"id": 1, "method": "tools/call", "params": params}, in_session(session))
-    params["_meta"] = {
-        "io.modelcontextprotocol/protocolVersion": MODERN,
-        "io.modelcontextprotocol/clientInfo": _CLIENT,
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
+    params["_meta"] = envelope()
     headers = {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": tool}
     return post({"id": 1, "method": "tools/call", "params": params}, headers)
+
+
+def envelope() -> dict[str, Any]:
+    """Return what each request of 2026-07-28 says of its client."""
+    return {
+        "io.modelcontextprotocol/protocolVersion": MODERN,
+        "io.modelcontextprotocol/clientInfo": CLIENT,
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }

@@ -144,7 +144,7 @@ def serving(name: str, *options: str, core: int | None = SERVER_CORE) -> Generat
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     with tempfile.TemporaryFile() as output:
-        with _pinned(core):
+        with pinned(core):
             process = subprocess.Popen(PEERS[name].command(port, options), cwd=HERE, stdout=output, stderr=output)
         try:
             _wait_until_it_listens(name, port, process, output)
@@ -159,7 +159,7 @@ def serving(name: str, *options: str, core: int | None = SERVER_CORE) -> Generat
 
 
 @contextmanager
-def _pinned(core: int | None) -> Generator[None]:
+def pinned(core: int | None) -> Generator[None]:
     """Have the processes that are started here run on one core."""
     before = os.sched_getaffinity(0)
     if core is not None:
