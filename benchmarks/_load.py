@@ -21,7 +21,7 @@ from _messages import call, delete, initialize, initialized
 from _servers import HERE, LOAD_CORE, SERVER_CORE, Server, cpu_time, pinned, waited
 
 Kind: TypeAlias = Literal["handshake", "modern", "sessions"]
-"""Calls of a tool, each connection with a session; the same in 2026-07-28, without sessions; sessions that come and go."""
+"""Calls of a tool, each connection with a session of its own; such calls in 2026-07-28; sessions that come and go."""
 
 SATURATED: Final = 0.9
 """The part of the time that the server must have had something to do, so that it is what limits the rate."""
