@@ -107,13 +107,20 @@ def _run(server: Server, order: dict[str, Any]) -> dict[str, Any]:
 class Window:
     """The time in which operations count.
 
+    A server may take the requests of all connections through each of its steps
+    together, so that their answers come all at once. Hence the window begins and
+    ends with whole rounds of answers.
+
     Args:
         pid: The server's process.
-        seconds: How long it is. Before, everything runs for a fifth of that.
+        connections: How many operations are under way at a time.
+        seconds: How long it is, at least. Before, everything runs for a fifth of that.
     """
 
-    def __init__(self, pid: int, seconds: float) -> None:
+    def __init__(self, pid: int, connections: int, seconds: float) -> None:
         self._pid = pid
+        self._connections = connections
+        self._finished = 0
         self._seconds = seconds
         self._begin_after = time.perf_counter() + seconds / 5
         self._begin = 0.0
@@ -130,14 +137,16 @@ class Window:
     def finished(self, begin: float) -> None:
         """Count an operation that began then and ends now."""
         now = time.perf_counter()
+        self._finished += 1
+        round_ends = self._finished % self._connections == 0
         if not self._begin:
-            if now >= self._begin_after:
+            if round_ends and now >= self._begin_after:
                 self._begin = now
                 self._cpu = cpu_time(self._pid)
                 self._waited = waited(self._pid)
         elif not self._end:
             self._taken.append(now - begin)
-            if now - self._begin >= self._seconds:
+            if round_ends and now - self._begin >= self._seconds:
                 self._end = now
                 self._cpu = cpu_time(self._pid) - self._cpu
                 self._waited = waited(self._pid) - self._waited
@@ -241,8 +250,9 @@ def main(order: dict[str, Any]) -> None:
         connections.run(open_session([]) for _ in range(idle))
         print("{}")
         return
-    connections = Connections(order["port"], order["connections"])
-    window = LOADS[order["kind"]](connections, lambda: Window(order["pid"], order["seconds"]))
+    count = order["connections"]
+    connections = Connections(order["port"], count)
+    window = LOADS[order["kind"]](connections, lambda: Window(order["pid"], count, order["seconds"]))
     print(json.dumps(attrs.asdict(window.measurement())))
 
 

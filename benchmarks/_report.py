@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +18,7 @@ import attrs
 from _servers import CORES, HERE
 from _timing import Progress, print_table
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
 _PACKAGES: Final = ("streamscope", "trio", "mcp", "httptools", "uvicorn", "uvloop", "hypercorn", "fastmcp")
@@ -47,7 +48,7 @@ def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return options
 
 
-def take_rounds(what: str, subjects: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+def take_rounds(what: str, subjects: Mapping[K, Callable[[], T]], rounds: int) -> dict[K, list[T]]:
     """Measure each subject once in each round, after one round that does not count.
 
     Args:
@@ -56,7 +57,7 @@ def take_rounds(what: str, subjects: Mapping[str, Callable[[], T]], rounds: int)
         rounds: How often.
     """
     progress = Progress(what, (rounds + 1) * len(subjects))
-    taken: dict[str, list[T]] = {name: [] for name in subjects}
+    taken: dict[K, list[T]] = {name: [] for name in subjects}
     for turn in range(rounds + 1):
         # What runs first in a round may run better or worse for it, so that changes.
         names = list(subjects)

@@ -109,6 +109,17 @@ class Server:
         return pages * resource.getpagesize()
 
 
+def allow_descriptors(count: int) -> None:
+    """Let this process, and those that it starts, have so many files and sockets open.
+
+    Raises:
+        ValueError: The machine's limit is lower, and this user may not raise it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, max(hard, count)))
+
+
 def cpu_time(pid: int) -> float:
     """Return the seconds of CPU time that a process took so far, in all of its threads."""
     # The clock's number is what clock_getcpuclockid(3) makes of a process id, which Python lacks.

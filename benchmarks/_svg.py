@@ -87,6 +87,8 @@ def figure(value: float) -> str:
 
 
 def _decades(values: Sequence[float]) -> tuple[int, int]:
+    if not values:
+        return 0, 1
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     return low, max(high, low + 1)
 
