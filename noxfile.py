@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.11"
@@ -31,6 +32,9 @@ CORE = "src/streamscope/*.py"
 COMMAND_LINE = "src/streamscope/__main__.py,src/streamscope/_cli*.py,src/streamscope/_demo*.py"
 CORE_COVERAGE = 100
 WHOLE_COVERAGE = 95
+
+# What `nox -s benchmarks -- --record` writes, and docs/performance.rst shows.
+RECORDED = Path("docs/_static/benchmarks")
 
 # What other tools than pytest look at, as far as it is there.
 CODE = [path for path in ("src", "tests", "docs", "benchmarks", "noxfile.py") if Path(path).exists()]
@@ -112,6 +116,16 @@ def lower_bounds() -> list[str]:
         for specifier in requirement.specifier
         if specifier.operator == ">="
     ]
+
+
+def install_npm_packages(session: nox.Session, package: str, *, needed: bool = True) -> str:
+    """Install what a ``package.json`` names, by an npm that is installed in the session; return the directory."""
+    directory = session.create_tmp()
+    shutil.copy(package, directory)
+    # Nothing that it installs needs to run a script for that.
+    options = ["--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
+    session.run("npm", "install", "--prefix", directory, *options, success_codes=[0] if needed else range(256))
+    return directory
 
 
 # -- Sessions ---------------------------------------------------------------------------------------
@@ -239,11 +253,7 @@ def fuzz_http(session: nox.Session) -> None:
 def clients(session: nox.Session) -> None:
     """Run real clients, of Python and of Node.js, against the server: all, or those that are named."""
     session.install(".[cli]", "--requirement", "tests/clients/requirements.txt")
-    directory = session.create_tmp()
-    shutil.copy("tests/clients/package.json", directory)
-    # npm comes with the requirements. Nothing that it installs needs to run a script for that.
-    options = ["--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]
-    session.run("npm", "install", "--prefix", directory, *options)
+    directory = install_npm_packages(session, "tests/clients/package.json")
     session.run("python", "-m", "tests.clients.matrix", "--npm", directory, *session.posargs)
 
 
@@ -272,17 +282,30 @@ def sdk_suite(session: nox.Session) -> None:
 
 @nox.session(python=NEWEST)
 def benchmarks(session: nox.Session) -> None:
-    """Run the scripts in benchmarks/: all, or those named, as in ``nox -s benchmarks -- echo``."""
+    """Run the scripts in benchmarks/: all, or those named; ``-- --quick`` in short, ``-- --record`` for the docs."""
+    names = [argument for argument in session.posargs if not argument.startswith("-")]
+    options = [argument for argument in session.posargs if argument.startswith("-") and argument != "--record"]
     scripts = sorted(
         script
         for script in Path("benchmarks").glob("*.py")
-        if not script.name.startswith("_") and (not session.posargs or script.stem in session.posargs)
+        if not script.name.startswith("_") and (not names or script.stem in names)
     )
     if not scripts:
         session.error("There is no such benchmark.")
-    session.install(".[cli]", *group("test"))
+    session.install(".[cli]", *group("test"), "--requirement", "benchmarks/requirements.txt")
+    environment = {"STREAMSCOPE_BENCHMARKS_NPM": install_npm_packages(session, "benchmarks/package.json", needed=False)}
+    broken = []
     for script in scripts:
-        session.run("python", str(script))
+        try:
+            session.run("python", str(script), *options, env=environment)
+        except CommandFailed:
+            # The others are of interest all the same.
+            broken.append(script.stem)
+    if "--record" in session.posargs:
+        for path in Path("benchmarks/results").iterdir():
+            shutil.copy(path, RECORDED)
+    if broken:
+        session.error(f"Not all was as promised: {', '.join(broken)}.")
 
 
 @nox.session(python=NEWEST)

@@ -9,6 +9,7 @@ import os
 import platform
 import statistics
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -117,12 +118,12 @@ class Results:
         settings = {name: value for name, value in vars(options).items() if name not in {"output", "quick"}}
         whole = {"environment": environment(), "settings": settings, **results}
         self._write("json", json.dumps(whole, indent=1, default=attrs.asdict) + "\n")
+        self._write_table("environment", [*environment().items(), ("rounds", options.rounds)])
 
     def table(self, part: str, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table, and write it."""
         print_table(title, header, rows)
-        with self._path(f"{part}.csv").open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
+        self._write_table(part, [header, *rows])
 
     def plot(self, part: str, svg: str) -> None:
         """Write a plot."""
@@ -135,6 +136,10 @@ class Results:
             self.table("promises", "Server CPU time, as a ratio", ("", "at most", "measured", ""), rows)
         return all(promise.kept for promise in promises)
 
+    def _write_table(self, part: str, rows: Sequence[Sequence[object]]) -> None:
+        with self._path(f"{part}.csv").open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
     def _write(self, part: str, text: str) -> None:
         self._path(part).write_text(text)
 
@@ -143,19 +148,16 @@ class Results:
         return self._directory / f"{self._name}{separator}{part}"
 
 
-def environment() -> dict[str, Any]:
+def environment() -> dict[str, str]:
     """Describe the machine and what is installed on it."""
-    packages = {}
+    packages = []
     for package in _PACKAGES:
-        try:
-            packages[package] = version(package)
-        except PackageNotFoundError:
-            continue
+        with suppress(PackageNotFoundError):
+            packages.append(f"{package} {version(package)}")
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": len(CORES),
-        "load": os.getloadavg()[0],
-        "packages": packages,
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "machine": f"{platform.system()} on {platform.machine()}, {len(CORES)} cores for the benchmark",
+        "processes that ran or wanted to, on average of 5 minutes": f"{os.getloadavg()[1]:.1f}",
+        "packages": ", ".join(packages),
     }

@@ -63,7 +63,7 @@ def measure_all(names: Sequence[str], kinds: Sequence[Kind], rounds: int, second
                 # A floor has no sessions, and says the same three times.
                 if kind in ERAS or not PEERS[name].floor
             }
-            if kind in ERAS:
+            if kind in ERAS and "streamscope" in names:
                 subjects[KERNEL] = partial(measure_kernel, ERAS[kind], seconds / 2)
             taken = take_rounds(KINDS[kind], subjects, rounds)
             kernel[kind] = [one for one in taken.pop(KERNEL, []) if isinstance(one, float)]

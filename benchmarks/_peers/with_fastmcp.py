@@ -7,14 +7,14 @@ import sys
 from fastmcp import FastMCP
 
 
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
 def main(port: str) -> None:
     server = FastMCP("benchmark")
-
-    @server.tool
-    async def add(a: int, b: int) -> int:
-        """Add two numbers."""
-        return a + b
-
+    server.tool(add)
     server.run(transport="http", port=int(port), log_level="warning", show_banner=False)
 
 
