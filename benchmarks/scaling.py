@@ -28,6 +28,9 @@ CONNECTIONS: Final = (1, 32, 256, 1_024, 4_096)
 IDLE: Final = (0, 1_000, 10_000)
 BUSY: Final = 32
 SERVERS: Final = ("streamscope", "sdk-sse", "sdk-json", "fixed")
+OTHERS_UP_TO: Final = 1_024
+"""The largest number that other servers are measured with. Beyond it, one measurement of some takes minutes."""
+
 OPTIONS: Final = {"streamscope": ("max_sessions=20000",)}
 BOUND: Final = 1.5
 """By which factor the cost may differ from one point to another."""
@@ -43,7 +46,8 @@ def measure_connections(names: Sequence[str], counts: Sequence[int], rounds: int
         subjects = {
             # With thousands, each connection should have its turn.
             (name, count): partial(measure, server, "handshake", count, max(seconds, seconds * count / 1_000))
-            for (name, server), count in itertools.product(servers.items(), counts)
+            for name, server in servers.items()
+            for count in counts_of(name, counts)
         }
         return take_rounds("connections", subjects, rounds)
 
@@ -52,13 +56,19 @@ def measure_idle(names: Sequence[str], counts: Sequence[int], rounds: int, secon
     """Measure beside so many idle sessions."""
     with ExitStack() as stack:
         subjects = {}
-        for name, count in itertools.product(names, counts):
+        for name, count in ((name, count) for name in names for count in counts_of(name, counts)):
             server = stack.enter_context(serving(name, *OPTIONS.get(name, ())))
             if count:
                 print(f"{PEERS[name].title}: opening {count:,} sessions", file=sys.stderr, flush=True)
                 open_idle_sessions(server, count)
             subjects[name, count] = partial(measure, server, "handshake", BUSY, seconds)
         return take_rounds("idle sessions", subjects, rounds)
+
+
+def counts_of(name: str, counts: Sequence[int]) -> list[int]:
+    """Return the numbers that a server is measured with."""
+    everything = name == "streamscope" or PEERS[name].floor
+    return [count for count in counts if everything or count <= OTHERS_UP_TO]
 
 
 def costs(results: Sequence[Measurement]) -> list[float]:
@@ -69,15 +79,18 @@ def costs(results: Sequence[Measurement]) -> list[float]:
 def show(report: Results, part: str, title: str, across: str, series: Series) -> None:
     """Print and write a table and a plot."""
     names = list(dict.fromkeys(name for name, _ in series))
-    counts = list(dict.fromkeys(count for _, count in series))
+    counts = sorted({count for _, count in series})
     points = {key: statistics.median(costs(results)) * 1e6 for key, results in series.items()}
-    rows = [
-        [PEERS[name].title, *(f"{points[name, count]:,.0f}" for count in counts), f"{spread(series, name):.2f}"]
-        for name in names
-    ]
+    rows = []
+    for name in names:
+        cells = [f"{points[name, count]:,.0f}" if (name, count) in points else "" for count in counts]
+        rows.append([PEERS[name].title, *cells, f"{spread(series, name):.2f}"])
     header = ["CPU µs per call", *(f"{count:,}" for count in counts), "highest / lowest"]
     report.table(part, title, header, rows)
-    shown = {PEERS[name].title: [(float(count), points[name, count]) for count in counts] for name in names}
+    shown = {
+        PEERS[name].title: [(float(count), points[server, count]) for server, count in points if server == name]
+        for name in names
+    }
     report.plot(part, lines(title, "µs of the server's CPU time", across, shown))
 
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -52,7 +52,7 @@ def test_calls_are_measured_and_written_as_figures_a_table_and_a_plot(tmp_path):
     assert len(header) == len(row)
     assert row[0].startswith("floor: fixed answer")
     assert row[0] in done.stdout
-    plot = ElementTree.parse(tmp_path / "calls-handshake.svg")
+    plot = ET.parse(tmp_path / "calls-handshake.svg")
     assert row[0] in {text.text for text in plot.iter("{http://www.w3.org/2000/svg}text")}
 
 
