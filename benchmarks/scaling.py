@@ -45,9 +45,8 @@ def measure_connections(names: Sequence[str], counts: Sequence[int], rounds: int
         servers = {name: stack.enter_context(serving(name, *OPTIONS.get(name, ()))) for name in names}
         subjects = {
             # With thousands, each connection should have its turn.
-            (name, count): partial(measure, server, "handshake", count, max(seconds, seconds * count / 1_000))
-            for name, server in servers.items()
-            for count in counts_of(name, counts)
+            (name, count): partial(measure, servers[name], "handshake", count, max(seconds, seconds * count / 1_000))
+            for name, count in points(names, counts)
         }
         return take_rounds("connections", subjects, rounds)
 
@@ -56,7 +55,7 @@ def measure_idle(names: Sequence[str], counts: Sequence[int], rounds: int, secon
     """Measure beside so many idle sessions."""
     with ExitStack() as stack:
         subjects = {}
-        for name, count in ((name, count) for name in names for count in counts_of(name, counts)):
+        for name, count in points(names, counts):
             server = stack.enter_context(serving(name, *OPTIONS.get(name, ())))
             if count:
                 print(f"{PEERS[name].title}: opening {count:,} sessions", file=sys.stderr, flush=True)
@@ -65,10 +64,14 @@ def measure_idle(names: Sequence[str], counts: Sequence[int], rounds: int, secon
         return take_rounds("idle sessions", subjects, rounds)
 
 
-def counts_of(name: str, counts: Sequence[int]) -> list[int]:
-    """Return the numbers that a server is measured with."""
-    everything = name == "streamscope" or PEERS[name].floor
-    return [count for count in counts if everything or count <= OTHERS_UP_TO]
+def points(names: Sequence[str], counts: Sequence[int]) -> list[tuple[str, int]]:
+    """Return the servers, each with the numbers that it is measured with."""
+    return [
+        (name, count)
+        for name in names
+        for count in counts
+        if name == "streamscope" or PEERS[name].floor or count <= OTHERS_UP_TO
+    ]
 
 
 def costs(results: Sequence[Measurement]) -> list[float]:
@@ -80,15 +83,15 @@ def show(report: Results, part: str, title: str, across: str, series: Series) ->
     """Print and write a table and a plot."""
     names = list(dict.fromkeys(name for name, _ in series))
     counts = sorted({count for _, count in series})
-    points = {key: statistics.median(costs(results)) * 1e6 for key, results in series.items()}
+    medians = {key: statistics.median(costs(results)) * 1e6 for key, results in series.items()}
     rows = []
     for name in names:
-        cells = [f"{points[name, count]:,.0f}" if (name, count) in points else "" for count in counts]
+        cells = [f"{medians[name, count]:,.0f}" if (name, count) in medians else "" for count in counts]
         rows.append([PEERS[name].title, *cells, f"{spread(series, name):.2f}"])
     header = ["CPU µs per call", *(f"{count:,}" for count in counts), "highest / lowest"]
     report.table(part, title, header, rows)
     shown = {
-        PEERS[name].title: [(float(count), points[server, count]) for server, count in points if server == name]
+        PEERS[name].title: [(float(count), median) for (server, count), median in medians.items() if server == name]
         for name in names
     }
     report.plot(part, lines(title, "µs of the server's CPU time", across, shown))
