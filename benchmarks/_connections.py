@@ -12,6 +12,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Generator, Iterable
+from contextlib import ExitStack
 from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias, final
 
@@ -105,42 +106,37 @@ class Connections:
     """
 
     def __init__(self, port: int, count: int) -> None:
+        self._port = port
         self.count = count
-        self._poll = select.epoll()
-        self._connections: dict[int, _Connection] = {}
-        for _ in range(count):
-            connection = _Connection(port)
-            self._connections[connection.sock.fileno()] = connection
-            self._poll.register(connection.sock, select.EPOLLIN)
 
     def run(self, talks: Iterable[Talk]) -> None:
         """Have each connection carry on one conversation at a time until all of them are over.
+
+        Connections are opened for that, and closed when there is no more to say:
+        a server closes those on which nothing is said.
 
         Raises:
             TimeoutError: No answer came for a minute.
             ConnectionError: The server has closed a connection.
         """
         waiting = deque(talks)
-        busy = 0
-        for connection in self._connections.values():
-            if waiting:
+        connections: dict[int, _Connection] = {}
+        with select.epoll() as poll, ExitStack() as stack:
+            while waiting and len(connections) < self.count:
+                connection = _Connection(self._port)
+                stack.callback(connection.sock.close)
                 connection.start(waiting.popleft())
-                busy += 1
-        while busy:
-            events = self._poll.poll(_PATIENCE)
-            if not events:
-                raise TimeoutError("the server does not answer any more")
-            for fd, _ in events:
-                connection = self._connections[fd]
-                if connection.advance():
-                    continue
-                if waiting:
-                    connection.start(waiting.popleft())
-                else:
-                    busy -= 1
-
-    def close(self) -> None:
-        """Close them."""
-        for connection in self._connections.values():
-            connection.sock.close()
-        self._poll.close()
+                connections[connection.sock.fileno()] = connection
+                poll.register(connection.sock, select.EPOLLIN)
+            while connections:
+                events = poll.poll(_PATIENCE)
+                if not events:
+                    raise TimeoutError("the server does not answer any more")
+                for fd, _ in events:
+                    connection = connections[fd]
+                    if connection.advance():
+                        continue
+                    if waiting:
+                        connection.start(waiting.popleft())
+                    else:
+                        connections.pop(fd).sock.close()

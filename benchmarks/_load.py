@@ -113,11 +113,11 @@ class Window:
 
     Args:
         pid: The server's process.
-        connections: How many operations are under way at a time.
         seconds: How long it is, at least. Before, everything runs for a fifth of that.
+        connections: How many operations are under way at a time.
     """
 
-    def __init__(self, pid: int, connections: int, seconds: float) -> None:
+    def __init__(self, pid: int, seconds: float, connections: int) -> None:
         self._pid = pid
         self._connections = connections
         self._finished = 0
@@ -252,7 +252,7 @@ def main(order: dict[str, Any]) -> None:
         return
     count = order["connections"]
     connections = Connections(order["port"], count)
-    window = LOADS[order["kind"]](connections, lambda: Window(order["pid"], count, order["seconds"]))
+    window = LOADS[order["kind"]](connections, lambda: Window(order["pid"], order["seconds"], count))
     print(json.dumps(attrs.asdict(window.measurement())))
 
 
