@@ -28,8 +28,8 @@ HERE: Final = Path(__file__).parent
 CORES: Final = sorted(os.sched_getaffinity(0))
 SERVER_CORE: Final = CORES[0]
 LOAD_CORE: Final = CORES[-1]
-NPM: Final = os.environ.get("STREAMSCOPE_BENCHMARKS_NPM", "")
-"""The directory that has the npm packages which ``package.json`` names."""
+NPM: Final = Path(os.environ.get("STREAMSCOPE_BENCHMARKS_NPM", HERE)).resolve()
+"""The directory in which the npm packages are installed that ``package.json`` names."""
 
 _PATIENCE: Final = 30.0
 """Seconds that a server may take to start, and to stop."""
@@ -54,8 +54,8 @@ class Peer:
         if self.script.endswith(".mjs"):
             if shutil.which("node") is None:
                 return "there is no Node.js"
-            if not (Path(NPM or "/nonexistent") / "node_modules" / "@modelcontextprotocol" / "node").is_dir():
-                return "STREAMSCOPE_BENCHMARKS_NPM names no directory with its npm packages"
+            if not (NPM / "node_modules" / "@modelcontextprotocol" / "node").is_dir():
+                return "its npm packages are not where STREAMSCOPE_BENCHMARKS_NPM says"
         absent = [name for name in self.needs if find_spec(name) is None]
         return f"not installed: {', '.join(absent)}" if absent else None
 
@@ -63,7 +63,7 @@ class Peer:
         """Return the command that starts it."""
         arguments = [str(port), *self.arguments, *options]
         if self.script.endswith(".mjs"):
-            return ["node", str(HERE / "_peers" / self.script), NPM, *arguments]
+            return ["node", str(HERE / "_peers" / self.script), str(NPM), *arguments]
         return [sys.executable, "-m", f"_peers.{self.script}", *arguments]
 
 
