@@ -48,7 +48,7 @@ def lines(title: str, unit: str, across: str, series: Mapping[str, Sequence[tupl
         across: What is across, with its unit.
         series: The points, by name.
     """
-    left, right, top, bottom = 70, WIDTH - 240, 64, 340
+    left, right, top, bottom = 70, WIDTH - 280, 64, 340
     points = [point for line in series.values() for point in line]
     low_y, high_y = _decades([y for _, y in points])
     low_x, high_x = _decades([x for x, _ in points if x])
