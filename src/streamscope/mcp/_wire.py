@@ -75,7 +75,7 @@ class Headers:
         # RFC 9110, section 5.5: surrounding white space is not part of the value.
         fields = [(name.decode("latin-1").lower(), value.decode("latin-1").strip()) for name, value in raw]
         self._values = dict(fields)
-        self.duplicates: set[str] = set()
+        self.duplicates: frozenset[str] = frozenset()
         """Names that came more than once."""
         if len(self._values) < len(fields):
             self._join(fields)
@@ -86,7 +86,7 @@ class Headers:
             values.setdefault(name, []).append(value)
         # RFC 9110, section 5.3: a repeated field is one list. Joined at once: field by field, thousands take minutes.
         self._values = {name: ", ".join(several) for name, several in values.items()}
-        self.duplicates = {name for name, several in values.items() if len(several) > 1}
+        self.duplicates = frozenset(name for name, several in values.items() if len(several) > 1)
 
     def get(self, name: str) -> str | None:
         """Return the value of a header, or ``None``."""
