@@ -69,9 +69,31 @@ async def test_the_scope_is_complete():
             "client": here,
             "server": there,
             "state": {},
-            "extensions": {},
+            "extensions": {"streamscope.whole_body": {}},
         }
     ]
+
+
+async def test_the_scope_tells_whether_all_of_the_body_is_there():
+    told = []
+    begun = trio.Event()
+
+    @http_only
+    async def app(scope, receive, send):
+        told.append("streamscope.whole_body" in scope["extensions"])
+        if len(told) == 2:
+            begun.set()
+        await echo(scope, receive, send)
+
+    async with serving(app) as served, served.client() as client:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+        await client.send(head + b"ab")
+        assert (await client.answer()).body == b"ab"
+        await client.send(head + b"a")
+        await begun.wait()
+        await client.send(b"b")
+        assert (await client.answer()).body == b"ab"
+    assert told == [True, False]
 
 
 async def test_a_connection_serves_many_requests():

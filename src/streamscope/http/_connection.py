@@ -142,5 +142,6 @@ class Connection:
             "client": client,
             "server": server,
             "state": service.state.copy(),
-            "extensions": {},
+            # Tells an application that it need not guard against a body that does not come.
+            "extensions": {"streamscope.whole_body": {}} if self._channel.parser.body_arrived else {},
         }

@@ -46,6 +46,12 @@ class RequestParser:
         return self._body is None or self._body.complete
 
     @property
+    def body_arrived(self) -> bool:
+        """Whether all of the request's body is known to have arrived, taken or not."""
+        body = self._body
+        return body is None or body.complete or (isinstance(body, AnnouncedBody) and body.left <= len(self._data))
+
+    @property
     def body_left(self) -> int:
         """How many bytes of the request's body are known to follow those that have been taken."""
         return 0 if self._body is None else self._body.left

@@ -29,7 +29,7 @@ from ._house import Guest, House
 from ._jsonrpc import INTERNAL_ERROR, Answer, Message, Notification, Request
 from ._options import Options
 from ._reply import Reply
-from ._response import Response, Scope
+from ._response import WHOLE_BODY, Response, Scope
 from ._seam import Exchange
 from ._wire import (
     LAST_EVENT_ID,
@@ -100,7 +100,9 @@ class Handlers:
             # A session that has ended is 404, whatever else is wrong ("Session Management").
             guest = self._house.find(headers, options.principal(scope))
         check_post(headers, json_only=options.json_response)
-        message = read_body(await response.read_body(options.max_body, headers.content_length(), options.body_timeout))
+        # Some servers say that all of the body has arrived already.
+        timeout = math.inf if WHOLE_BODY in scope.get("extensions", ()) else options.body_timeout
+        message = read_body(await response.read_body(options.max_body, headers.content_length(), timeout))
         http = HTTPRequest(scope)
         if not handshake or (version is None and not isinstance(message, list) and has_envelope(message)):
             await self._post_modern(message, http, headers, response)

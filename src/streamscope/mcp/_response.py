@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias, final
 
@@ -20,6 +21,8 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[ASGIMessage]]
 Send: TypeAlias = Callable[[ASGIMessage], Awaitable[None]]
 
+WHOLE_BODY: Final = "streamscope.whole_body"
+"""What a server's ASGI scope has among its extensions where nothing of the body is to be waited for."""
 _FINAL_SEND_TIMEOUT: Final = 5.0
 # The last one tells nginx not to hold events back.
 _SSE_FIELDS: Final = [
@@ -51,7 +54,7 @@ class Response:
         self._send = send
         self._pings = pings
 
-    async def read_body(self, limit: int, announced: int | None, within: float) -> bytearray:
+    async def read_body(self, limit: int, announced: int | None, within: float) -> bytes | bytearray:
         """Read the request's body.
 
         Args:
@@ -63,24 +66,25 @@ class Response:
             RefusedError: 413; a body that announces its size is not read first. Or 408.
             ClientDisconnectedError: The client went away.
         """
+        if within == math.inf:
+            return await self._read_body(limit, announced)
         with trio.move_on_after(within):
             return await self._read_body(limit, announced)
         raise RefusedError(408, f"The body did not arrive within {within:g} seconds", headers={"connection": "close"})
 
-    async def _read_body(self, limit: int, announced: int | None) -> bytearray:
-        too_large = RefusedError(413, f"The body is larger than {limit} bytes", headers={"connection": "close"})
-        if announced is not None and announced > limit:
-            raise too_large
-        body = bytearray()
-        more = True
+    async def _read_body(self, limit: int, announced: int | None) -> bytes | bytearray:
+        body: bytes | bytearray = b""
+        more = announced is None or announced <= limit
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnectedError
-            body += message.get("body", b"")
-            if len(body) > limit:
-                raise too_large
-            more = message.get("more_body", False)
+            part: bytes = message.get("body", b"")
+            # It mostly comes in one.
+            body = bytearray(body) + part if body else part
+            more = message.get("more_body", False) and len(body) <= limit
+        if len(body) > limit or (announced or 0) > limit:
+            raise RefusedError(413, f"The body is larger than {limit} bytes", headers={"connection": "close"})
         return body
 
     async def refuse(self, refused: RefusedError) -> None:
