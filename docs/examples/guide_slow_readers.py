@@ -14,13 +14,14 @@ from streamscope import (
 
 async def tell(session: Session, policy: SlowReaders, pause: float) -> None:
     """Send 1 to 6 on a stream that keeps three events, to a reader that takes its time."""
-    opening = session.open_stream(slow_readers=policy)
-    async with trio.open_nursery() as nursery, opening as stream:
+    async with trio.open_nursery() as nursery:
         ready = trio.Event()
-        nursery.start_soon(read, session, stream.id, pause, ready)
-        await ready.wait()
-        for number in range(1, 7):
-            await stream.send(b"%d" % number)
+        async with session.open_stream(slow_readers=policy) as stream:
+            # It reads on when the stream has ended.
+            nursery.start_soon(read, session, stream.id, pause, ready)  # noqa: ASYNC111
+            await ready.wait()
+            for number in range(1, 7):
+                await stream.send(b"%d" % number)
 
 
 async def read(session: Session, stream_id: StreamId, pause: float, ready: trio.Event) -> None:

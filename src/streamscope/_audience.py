@@ -72,7 +72,7 @@ class Audience:
     async def wait(self, size: int) -> None:
         """Wait until no reader would lose anything, or the slowest has not moved for too long."""
         slowest = self.slowest(size)
-        with trio.move_on_after(self._policy.wait) as scope:
+        with trio.move_on_after(self._policy.wait) as scope:  # noqa: ASYNC912 - nothing to wait for, no wait
             while slowest is not None:
                 if self._waiting is None:
                     self._waiting = trio.lowlevel.ParkingLot()

@@ -388,3 +388,29 @@ async def test_expiry_looks_at_what_has_expired_and_at_one_more(count, autojump_
     open_stream(log)
     assert log.statistics().finished_streams == count
     assert CountedItems.looks == 4
+
+
+async def test_which_events_go_is_known_before():
+    log = MemoryEventLog(max_stream_bytes=20, max_bytes=40, max_events=10)
+    ended, other, stream = (log.open_stream(SessionId("s"), StreamId.new()) for _ in range(3))
+    await ended.append(bytes(10), last=True)
+    await other.append(bytes(10))
+    for _ in range(4):
+        assert stream.first_after(5) == 1
+        await stream.append(bytes(5))
+    # There is room for a stream's bytes only where it makes some itself.
+    assert [stream.first_after(size) for size in (0, 5, 6, 20, 21)] == [1, 2, 3, 5, 1]
+    # First goes what has ended, then what is this stream's.
+    assert [other.first_after(size) for size in (1, 10, 11, 20)] == [1, 1, 2, 2]
+    await other.append(bytes(10))
+    assert log.statistics().finished_streams == 0
+    fourth = log.open_stream(SessionId("s"), StreamId.new())
+    # Then what is others'.
+    assert fourth.first_after(20) == 1
+    await fourth.append(bytes(5))
+    assert (fourth.first_after(0), fourth.first_after(1)) == (1, 2)
+    # One that was discarded has the bounds of a stream alone.
+    fourth.discard()
+    assert (fourth.first_after(15), fourth.first_after(16)) == (1, 2)
+    fourth.finish()
+    assert fourth.first_after(16) == 1

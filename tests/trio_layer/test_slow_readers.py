@@ -295,6 +295,18 @@ async def test_sending_is_a_checkpoint_whether_it_waits_or_not(autojump_clock):
                 await stage.stream.send(b"x")
 
 
+async def test_what_is_to_be_sent_under_a_shield_waits_before(autojump_clock):
+    async with staging(SlowReaders(wait=30)) as stage, stage.read():
+        with takes(0):
+            await stage.stream.wait_for_readers(1)
+            await stage.send(KEPT)
+        with takes(30):
+            await stage.stream.wait_for_readers(1)
+        with takes(0):
+            await stage.stream.send(b"x", patient=False)
+        assert stage.statistics.waited_sends == 1
+
+
 async def test_a_producer_that_is_cancelled_while_it_waits_has_sent_nothing(autojump_clock):
     async with staging(SlowReaders(wait=30)) as stage, stage.read() as reader:
         await stage.send(KEPT)
