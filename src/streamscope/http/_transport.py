@@ -226,6 +226,10 @@ class StreamTransport:
 
     async def flush(self) -> None:
         """See `Transport`."""
+        if self._sending.locked():
+            # What another task is sending counts as broken until it is through.
+            async with self._sending:
+                pass
         if self._broken:
             raise trio.BrokenResourceError
 

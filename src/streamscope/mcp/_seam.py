@@ -240,8 +240,7 @@ class Exchange:
                     reply = self._farewell(reason or CloseReason.SHUTDOWN, server)
                 # Not to be cancelled: it is what a cancelled request is owed. Where it was cancelled on its way into
                 # the log, it may be there, and is the last of its stream; among others, nobody could tell.
-                shield = trio.CancelScope(shield=True, relative_deadline=_ANSWER_TIMEOUT)
-                with shield, suppress(StreamClosedError):
+                with trio.CancelScope(shield=True, relative_deadline=_ANSWER_TIMEOUT), suppress(StreamClosedError):
                     await self._send(stream, reply, patient=False)
 
     async def close_connection(self) -> None:
