@@ -49,14 +49,28 @@ def in_session(session: str) -> dict[str, str]:
     return {"mcp-session-id": session, "mcp-protocol-version": HANDSHAKE}
 
 
-def call(tool: str, arguments: Mapping[str, Any], session: str | None) -> bytes:
+def call(tool: str, arguments: Mapping[str, Any], session: str | None, meta: Mapping[str, Any] | None = None) -> bytes:
     """Return the call of a tool: in a session, or, without one, as 2026-07-28 has it."""
     params: dict[str, Any] = {"name": tool, "arguments": arguments}
+    if meta is not None:
+        params["_meta"] = {**meta}
     if session is not None:
         return post({"id": 1, "method": "tools/call", "params": params}, in_session(session))
-    params["_meta"] = envelope()
+    params["_meta"] = {**params.get("_meta", {}), **envelope()}
     headers = {"mcp-protocol-version": MODERN, "mcp-method": "tools/call", "mcp-name": tool}
     return post({"id": 1, "method": "tools/call", "params": params}, headers)
+
+
+def get(session: str) -> bytes:
+    """Return what opens a session's stream for what belongs to no request."""
+    return http_request("GET", in_session(session))
+
+
+def subscribe() -> bytes:
+    """Return what opens a stream of changes, as 2026-07-28 has it."""
+    params = {"notifications": {"toolsListChanged": True}, "_meta": envelope()}
+    headers = {"mcp-protocol-version": MODERN, "mcp-method": "subscriptions/listen"}
+    return post({"id": 1, "method": "subscriptions/listen", "params": params}, headers)
 
 
 def envelope() -> dict[str, Any]:

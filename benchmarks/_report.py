@@ -79,11 +79,12 @@ def ratio(some: Sequence[float], others: Sequence[float]) -> float:
 @final
 @attrs.frozen
 class Promise:
-    """A bound on a ratio of two costs, and what was measured."""
+    """A bound on a ratio of two costs, or on something in a unit, and what was measured."""
 
     text: str
     measured: float
     bound: float
+    unit: str = ""
 
     @property
     def kept(self) -> bool:
@@ -92,11 +93,12 @@ class Promise:
 
     def cells(self) -> tuple[str, str, str, str]:
         """Return the row of a table."""
-        return self.text, _as_part(self.bound), _as_part(self.measured), "kept" if self.kept else "broken"
+        return self.text, self._write(self.bound), self._write(self.measured), "kept" if self.kept else "broken"
 
-
-def _as_part(value: float) -> str:
-    return f"1/{1 / value:.3g}" if value < 1 else f"{value:.3g}"
+    def _write(self, value: float) -> str:
+        if self.unit:
+            return f"{value:,.3g} {self.unit}"
+        return f"1/{1 / value:.3g}" if value < 1 else f"{value:.3g}"
 
 
 @final
@@ -129,11 +131,11 @@ class Results:
         """Write a plot."""
         self._write(f"{part}.svg", svg)
 
-    def promises(self, promises: Sequence[Promise]) -> bool:
+    def promises(self, promises: Sequence[Promise], title: str = "Server CPU time, as a ratio") -> bool:
         """Print and write what was promised; return whether all of it was kept."""
         rows = [promise.cells() for promise in promises]
         if rows:
-            self.table("promises", "Server CPU time, as a ratio", ("", "at most", "measured", ""), rows)
+            self.table("promises", title, ("", "at most", "measured", ""), rows)
         return all(promise.kept for promise in promises)
 
     def _write_table(self, part: str, rows: Sequence[Sequence[object]]) -> None:

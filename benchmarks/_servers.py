@@ -49,6 +49,9 @@ class Peer:
     floor: bool = False
     """Whether it only looks like a server: its answer is always the same."""
 
+    special: bool = False
+    """Whether it is only for a script that asks for it."""
+
     def missing(self) -> str | None:
         """Say what keeps this machine from running it, if anything does."""
         if self.script.endswith(".mjs"):
@@ -79,6 +82,7 @@ _ON_UVICORN: Final = ("uvicorn", "uvloop")
 PEERS: Final = {
     "streamscope": Peer("streamscope", "ours"),
     "streamscope-sse": Peer("streamscope, SSE", "ours", ("sse_delay=0",)),
+    "streamscope-large": Peer("streamscope", "ours_large", special=True),
     "sdk-sse": Peer("SDK on uvicorn, SSE", "sdk_uvicorn", ("sse",), _ON_UVICORN),
     "sdk-json": Peer("SDK on uvicorn, JSON", "sdk_uvicorn", ("json",), _ON_UVICORN),
     "sdk-hypercorn": Peer("SDK on Hypercorn (Trio), SSE", "sdk_hypercorn", (), ("hypercorn",)),

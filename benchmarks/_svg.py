@@ -26,7 +26,7 @@ def bars(title: str, unit: str, values: Mapping[str, float], *, ours: str = "str
     """
     left, top, step = 280, 64, 26
     right = WIDTH - 70
-    scale = (right - left) / max(values.values())
+    scale = (right - left) / (max(values.values()) or 1.0)
     parts = []
     for row, (name, value) in enumerate(sorted(values.items(), key=lambda item: item[1])):
         y = top + row * step

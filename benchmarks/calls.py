@@ -127,7 +127,7 @@ def main() -> None:
     parser = arguments(__doc__, seconds=2.0)
     parser.add_argument("--kinds", type=lambda kinds: kinds.split(","), default=list(KINDS), help=", ".join(KINDS))
     options = parse(parser)
-    names = present(options.only or list(PEERS))
+    names = present(options.only or [name for name, peer in PEERS.items() if not peer.special])
     measured, kernel = measure_all(names, options.kinds, options.rounds, options.seconds)
     report = Results(options.output, "calls")
     report.figures(options, {"measured": measured, "kernel": kernel})

@@ -71,6 +71,38 @@ def test_scaling_has_a_column_for_each_number(tmp_path):
     assert done.returncode == ([connections[-1], idle[-1]] != ["kept", "kept"])
 
 
+def test_what_clients_are_told_is_measured_for_each_way_of_telling_them(tmp_path):
+    done = run("streams.py", tmp_path, "--only=streamscope", "--sessions=3")
+    assert done.returncode == 0, done.stderr
+    for kind in ("handshake", "modern", "get", "listen"):
+        header, [name, cost, ratio] = rows(tmp_path / f"streams-{kind}.csv")
+        assert len(header) == 3
+        assert (name, ratio) == ("streamscope", "1.00")
+        assert float(cost) > 0
+
+
+def test_the_memory_of_each_kind_of_client_is_measured(tmp_path):
+    done = run("memory.py", tmp_path, "--only=streamscope", "--sessions=50")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "memory.json").read_text())
+    assert figures["clients"] == 50
+    assert set(figures["bytes"]) == {"idle", "get", "listen"}
+
+
+def test_many_streams_are_opened_told_of_a_change_and_ended_in_order(tmp_path):
+    done = run("many_streams.py", tmp_path, "--only=streamscope-large", "--streams=7", "--few=5")
+    assert done.returncode in {0, 1}, done.stderr
+    header, *lives = rows(tmp_path / "many_streams-lives.csv")
+    told = [dict(zip(header, life, strict=True)) for life in lives]
+    assert [(life["kind"], life["streams"], life["complete"], life["result"]) for life in told] == [
+        ("half and half", "7", "7", "3"),
+        ("GET", "5", "5", ""),
+        ("listen", "5", "5", "5"),
+    ]
+    ends = [row for row in rows(tmp_path / "many_streams-promises.csv") if row[0].endswith("without an orderly end")]
+    assert [row[1:] for row in ends] == [["0 clients", "0 clients", "kept"]] * 3
+
+
 def test_a_server_that_cannot_run_here_is_left_out_and_one_that_nobody_knows_is_an_error(tmp_path):
     environment = {**os.environ, "PATH": ""}
     command = [sys.executable, str(BENCHMARKS / "calls.py"), f"--output={tmp_path}", "--only"]
