@@ -35,7 +35,7 @@ def build_server() -> MCPServer[Any]:
         return "done"
 
     @server.tool()
-    async def join(context: Context[Any, Any]) -> str:
+    async def join(context: Context[Any, Any]) -> str:  # noqa: ASYNC124 - see above
         """Have the session told of changes."""
         sessions.append(context.session)
         return "done"
