@@ -150,7 +150,7 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
         help="let in requests of web pages of this origin, besides those of the hosts; may be repeated",
     )
 
-    limits = parser.add_argument_group("limits of sessions, in seconds where they are times; inf for none")
+    limits = parser.add_argument_group("limits, in seconds where they are times; inf for none")
     limits.add_argument(
         "--idle-timeout",
         type=seconds,
@@ -171,6 +171,12 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
         default=_DEFAULTS.max_sessions,
         metavar="COUNT",
         help="open no more sessions at once; an idle one makes room for another (default: %(default)g)",
+    )
+    limits.add_argument(
+        "--max-connections",
+        type=count,
+        metavar="COUNT",
+        help="take no more connections at once; not with Hypercorn (default: 10000)",
     )
     running = parser.add_argument_group("running")
     running.add_argument(

@@ -27,6 +27,7 @@ from ._cli_errors import CannotStartError, TargetRaisedError, foreign_part, leav
 from ._cli_target import load
 from ._open import open_session_manager
 from .abc import Instrument
+from .http import HTTPLimits
 from .log import EventLogOpenError, open_sqlite_log
 from .mcp import HostPolicy, serve
 from .mcp._seam import AnyServer
@@ -70,6 +71,8 @@ def run(options: argparse.Namespace) -> int:
         level=options.log_level.upper(), format="%(asctime)s %(levelname)-8s %(message)s", stream=sys.stderr
     )
     hosts = host_policy(options)
+    if options.max_connections is not None and options.server == "hypercorn":
+        raise CannotStartError("--max-connections does nothing with --server hypercorn; leave one of them out")
     server = load(options.target)
     try:
         trio.run(_serve, server, hosts, options)
@@ -125,6 +128,9 @@ async def _serve(server: AnyServer, hosts: HostPolicy, options: argparse.Namespa
                 grace=options.grace,
                 hosts=hosts,
                 http_server=options.server,
+                http_limits=(
+                    None if options.max_connections is None else HTTPLimits(max_connections=options.max_connections)
+                ),
             )
         )
         if hosts.hosts is None:

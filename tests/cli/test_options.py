@@ -41,6 +41,7 @@ def test_the_defaults_are_those_of_the_library():
         ("--max-age", "1e3", 1000),
         ("--max-sessions", "1", 1),
         ("--max-sessions", "inf", math.inf),
+        ("--max-connections", "20000", 20000),
         ("--grace", "0", 0),
         ("--grace", "inf", math.inf),
         ("--log-level", "DEBUG", "debug"),
@@ -69,6 +70,7 @@ def test_a_good_value_is_taken(option, text, value):
         ("--idle-timeout", "0", "more than 0 seconds"),
         ("--idle-timeout", "soon", "more than 0 seconds"),
         ("--max-age", "nan", "more than 0 seconds"),
+        ("--max-connections", "0", "a whole number of at least 1"),
         ("--max-sessions", "0", "a whole number of at least 1"),
         ("--max-sessions", "1.5", "a whole number of at least 1"),
         ("--grace", "-1", "0 seconds or more"),
@@ -176,6 +178,11 @@ def test_a_process_refuses_as_well():
     assert refusal("sreve").startswith("argument COMMAND: invalid choice: 'sreve'")
 
 
+def test_hypercorn_has_bounds_of_its_own():
+    options = ("--max-connections", "5", "--server", "hypercorn")
+    assert refusal("serve", "server.py", *options).endswith("leave one of them out")
+
+
 def test_version():
     done = run("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"streamscope {streamscope.__version__}\n", "")
@@ -198,6 +205,7 @@ def test_help_names_each_option(arguments, capsys):
             "--idle-timeout",
             "--max-age",
             "--max-sessions",
+            "--max-connections",
             "--grace",
             "--log-level",
         ],

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 import trio
 
-from streamscope import CloseReason, open_session_manager
+from streamscope import CloseReason, http, open_session_manager
 from streamscope.mcp import serve
 from tests.mcp.demo import Demo
 from tests.mcp.helpers import PATIENCE, call, initialize, peering, request, serving
@@ -49,6 +49,22 @@ async def test_on_hypercorn():
 async def test_on_a_server_that_there_is_not():
     with pytest.raises(ValueError, match="'streamscope' or 'hypercorn', not 'nginx'"):
         await serve(Demo().server, http_server="nginx")
+
+
+async def test_connections_have_a_bound():
+    stop, limits = trio.Event(), http.HTTPLimits(max_connections=1)
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            url = await start(nursery, Demo(), stop=stop, handle_signals=False, http_limits=limits)
+            async with peering(url) as peer, peering(url) as another:
+                await peer.initialize()
+                assert (await another.post(initialize(), mcp_session_id=None)).status_code == 503
+                stop.set()
+
+
+async def test_hypercorn_has_bounds_of_its_own():
+    with pytest.raises(ValueError, match="Hypercorn has bounds of its own"):
+        await serve(Demo().server, http_server="hypercorn", http_limits=http.HTTPLimits())
 
 
 async def test_sessions_of_the_application_end_with_it():

@@ -59,13 +59,12 @@ class Reply:
                 if any(exchange.released for exchange in self.exchanges):
                     reader.stop()
                 events: list[Event] = []
-                soon = min(self.delay, options.sse_delay)
-                if soon and self.stream.log.finished:
-                    # An answer that is there need not be waited for.
-                    soon = math.inf
+                # An answer that is there need not be waited for.
+                soon = math.inf if self.stream.log.finished else min(self.delay, options.sse_delay)
                 if not await self._receive(reader, events, soon) and soon < self.delay:
                     await response.unless_gone(partial(self._receive, reader, events, self.delay - soon))
-                if reader.finished and len(events) == len(self.exchanges) and not self._unstored():
+                answered = reader.finished and len(events) == len(self.exchanges) and not self._unstored()
+                if answered and self.delay:
                     # Nobody can ask for these events again: they had no identifiers.
                     self.stream.log.discard()
                     await self._send_whole(response, [event.data for event in events])

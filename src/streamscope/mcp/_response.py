@@ -117,18 +117,23 @@ class Response:
             headers: Further response headers.
             rest: Asked, when the stream has ended, for messages that are not among its events.
         """
+        # A list of its own: middleware may add to it.
+        fields = [*_SSE_FIELDS, *_fields(headers or {})]
+        head = b""
+        if primed:
+            after = first[0].seq - 1 if first else reader.position.seq
+            head = _sse.priming(reader.stream_id, after, options.retry)
+        head += _sse.skipped(reader.skipped) + self._frames(reader, first, resumable=resumable)
+        if reader.finished:
+            # It is all there, and nothing to wait for.
+            await self._send({"type": "http.response.start", "status": 200, "headers": fields})
+            await self._end(head, rest)
+            return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
-            # A list of its own: middleware may add to it.
-            fields = [*_SSE_FIELDS, *_fields(headers or {})]
             await self._send({"type": "http.response.start", "status": 200, "headers": fields})
-            head = b""
-            if primed:
-                after = first[0].seq - 1 if first else reader.position.seq
-                head = _sse.priming(reader.stream_id, after, options.retry)
             # Some servers hold the status back until there is a body.
-            head += _sse.skipped(reader.skipped)
-            await self._body(head + self._frames(reader, first, resumable=resumable) or _sse.PING)
+            await self._body(head or _sse.PING)
             try:
                 await self._send_events(reader, resumable=resumable)
             finally:
@@ -136,9 +141,12 @@ class Response:
             # Some servers deliver the disconnect within the last send; whoever cancels it there cancels the
             # server's own clean-up.
             with trio.CancelScope(shield=True, relative_deadline=_FINAL_SEND_TIMEOUT):
-                body = b"".join(map(_sse.frame, rest()))
-                await self._send({"type": "http.response.body", "body": body, "more_body": False})
+                await self._end(b"", rest)
             nursery.cancel_scope.cancel()
+
+    async def _end(self, events: bytes, rest: Callable[[], list[bytes]]) -> None:
+        body = events + b"".join(map(_sse.frame, rest()))
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _send_events(self, reader: EventReader, *, resumable: bool) -> None:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import signal
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias, Unpack, cast
 
+import attrs
 import trio
 
 from .. import http
@@ -24,6 +26,9 @@ from ._wire import default_hosts
 
 logger: Final = logging.getLogger("streamscope.mcp")
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Run: TypeAlias = Callable[
+    [Application, socket.socket, Callable[[], Awaitable[None]], trio.TaskStatus[Any]], Awaitable[None]
+]
 
 _BACKLOG: Final = 1000
 # The goodbyes have been said by then; what is left are idle connections.
@@ -41,6 +46,7 @@ async def serve(
     stop: trio.Event | None = None,
     handle_signals: bool = True,
     http_server: Literal["streamscope", "hypercorn"] = "streamscope",
+    http_limits: http.HTTPLimits | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[EndpointOptions],
 ) -> None:
@@ -61,16 +67,15 @@ async def serve(
         handle_signals: Whether SIGINT and SIGTERM stop the server cleanly, and a second one at
             once. Only ever in the main thread.
         http_server: What speaks HTTP: `streamscope.http`, or Hypercorn's Trio worker.
+        http_limits: The bounds of `streamscope.http`, less those of bodies, which the endpoint has itself.
         task_status: For ``nursery.start(serve, ...)``: started with the endpoint's URL.
         options: Those of `StreamableHTTPEndpoint`.
 
     Raises:
         OSError: The address cannot be listened on.
-        ValueError: There is no such HTTP server, or an option is out of range.
+        ValueError: There is no such HTTP server, or it takes no such limits, or an option is out of range.
     """
-    run = {"streamscope": _run_streamscope, "hypercorn": _run_hypercorn}.get(http_server)
-    if run is None:
-        raise ValueError(f"http_server is 'streamscope' or 'hypercorn', not {http_server!r}")
+    run = _choose(http_server, http_limits)
     options.setdefault("hosts", default_hosts(host))
     if stop is None:
         stop = trio.Event()
@@ -82,17 +87,38 @@ async def serve(
 
             async def stopped() -> None:
                 await stop.wait()
-                await endpoint.close(grace)
+                # To end thousands of streams makes so many objects that the garbage collector would look through all
+                # that is open again and again, and find nothing.
+                gc.freeze()
+                try:
+                    await endpoint.close(grace)
+                finally:
+                    gc.unfreeze()
 
             await run(partial(_at, path, endpoint), listener, stopped, _Started(_url(listener, path), task_status))
             nursery.cancel_scope.cancel()
 
 
+def _choose(http_server: str, limits: http.HTTPLimits | None) -> Run:
+    """Say what runs the endpoint."""
+    if http_server == "streamscope":
+        return partial(_run_streamscope, limits or http.HTTPLimits())
+    if http_server == "hypercorn":
+        if limits is not None:
+            raise ValueError("http_limits are those of streamscope.http; Hypercorn has bounds of its own")
+        return _run_hypercorn
+    raise ValueError(f"http_server is 'streamscope' or 'hypercorn', not {http_server!r}")
+
+
 async def _run_streamscope(
-    app: Application, listener: socket.socket, stopped: Callable[[], Awaitable[None]], status: trio.TaskStatus[Any]
+    limits: http.HTTPLimits,
+    app: Application,
+    listener: socket.socket,
+    stopped: Callable[[], Awaitable[None]],
+    status: trio.TaskStatus[Any],
 ) -> None:
     # The endpoint bounds bodies itself, and refuses them in its own words.
-    limits = http.HTTPLimits(max_body=math.inf, body_timeout=math.inf)
+    limits = attrs.evolve(limits, max_body=math.inf, body_timeout=math.inf)
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
