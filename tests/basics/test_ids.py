@@ -3,11 +3,13 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 import pickle
 import re
 import subprocess
 import sys
 import uuid
+from threading import Thread
 
 import attrs
 import cattrs
@@ -119,6 +121,37 @@ def test_all_122_free_bits_of_a_stream_id_vary():
         always_set &= value
     fixed = ((2**128 - 1) ^ ever_set) | always_set
     assert fixed.bit_count() == 6
+
+
+def test_new_identifiers_of_several_threads_are_distinct():
+    made: list[list[StreamId]] = [[] for _ in range(4)]
+    threads = [Thread(target=lambda to=to: to.extend(StreamId.new() for _ in range(5000))) for to in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({each for some in made for each in some}) == 20_000
+
+
+FORKING = """
+import os, sys
+from streamscope import StreamId
+StreamId.new()
+read, write = os.pipe()
+if not (child := os.fork()):
+    os.write(write, " ".join(str(StreamId.new()) for _ in range(300)).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+theirs = set(os.read(read, 65536).decode().split())
+ours = {str(StreamId.new()) for _ in range(300)}
+print(len(theirs), len(ours), len(theirs & ours))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork() here")
+def test_a_forked_process_makes_others():
+    result = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=30, check=True)
+    assert result.stdout.split() == ["300", "300", "0"]
 
 
 @given(st.uuids(version=4))
