@@ -115,6 +115,30 @@ async def test_it_is_restored_for_its_owner_only(tmp_path):
             assert served.sessions.statistics().opened_sessions == 1
 
 
+async def test_a_listener_listens_on(tmp_path):
+    async with open_sqlite_log(tmp_path / "log.db") as log:
+        async with server(log) as (_, served), peering(served.url) as peer:
+            await peer.initialize()
+            async with peer.listen() as events:
+                await peer.ask(call("whisper", {"texts": ["before", "unheard"]}))
+                assert (await events.message())["params"]["data"] == "before"
+                before = events.position
+            await stop(served)
+        # Also after one more restart.
+        for _ in range(2):
+            async with server(log) as (_, served), peering(served.url) as again:
+                again.headers.update(peer.headers)
+                async with again.listen(before) as events:
+                    assert events.stream_id == before.stream_id
+                    # What the first process has left, and that was all.
+                    assert [message["params"]["data"] for message in await events.rest()] == ["unheard"]
+                async with again.listen(events.position) as events:
+                    assert events.stream_id != before.stream_id
+                    await again.ask(call("whisper", {"texts": ["after"]}))
+                    assert (await events.message())["params"]["data"] == "after"
+                await stop(served)
+
+
 async def test_only_what_a_stop_has_ended_is_restored(tmp_path):
     async with open_sqlite_log(tmp_path / "log.db") as log:
         async with server(log) as (_, served), peering(served.url) as killed, peering(served.url) as kept:

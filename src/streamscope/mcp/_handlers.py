@@ -20,6 +20,7 @@ from .._errors import (
     UnknownStreamError,
 )
 from .._ids import EventId
+from .._reader import EventReader
 from .._reasons import CloseReason
 from .._session import Session
 from .._slow_readers import SlowReaders
@@ -311,28 +312,10 @@ class Handlers:
         self._heard_of(guest)
         last_event_id = headers.get(LAST_EVENT_ID)
         try:
-            if last_event_id is None:
+            if last_event_id is None or not await self._resume(guest, EventId.parse(last_event_id), response):
                 stream = await guest.listening.claim(peer(scope))
-                opening = guest.session.open_reader(stream.id, after=None, supersede=True)
-            else:
-                position = EventId.parse(last_event_id)
-                opening = guest.session.open_reader(position.stream_id, after=position.seq, supersede=True)
-            async with opening as reader:
-                events: list[Event] = []
-                if not self._house.sessions.streams.is_stream_active(reader.stream_id):
-                    try:
-                        # The stream has ended, so this does not wait for it.
-                        events = await reader.receive_some()
-                    except trio.EndOfChannel:
-                        # The client has it all, and would come back for more after an empty stream. "A client can be
-                        # told to stop reconnecting using the HTTP 204 No Content response code" (HTML, section 9.2.1).
-                        await response.whole(204)
-                        return
-                    except ReaderClosedError:
-                        # A newer reader has taken over meanwhile; below is what that ends in.
-                        pass
-                primed = guest.conversation.reconnects
-                await response.events(reader, events, resumable=True, primed=primed, options=self._options)
+                async with guest.session.open_reader(stream.id, after=None, supersede=True) as reader:
+                    await self._replay(guest, reader, [], response)
         except EventsExpiredError as exc:
             first = EventId(exc.stream_id, exc.first)
             raise RefusedError(400, f"Cannot resume: {exc}", data={"outcome": "gap", "first": str(first)}) from None
@@ -342,6 +325,31 @@ class Handlers:
                 "Cannot resume: this session has no such event, or no longer; send a GET without Last-Event-ID",
                 data={"outcome": "unknown"},
             ) from None
+
+    async def _resume(self, guest: Guest, position: EventId, response: Response) -> bool:
+        """Send what follows an event; return whether there was anything to say."""
+        async with guest.session.open_reader(position.stream_id, after=position.seq, supersede=True) as reader:
+            events: list[Event] = []
+            if not self._house.sessions.streams.is_stream_active(reader.stream_id):
+                try:
+                    # The stream has ended, so this does not wait for it.
+                    events = await reader.receive_some()
+                except trio.EndOfChannel:
+                    if reader.stream_id in guest.listening.known:
+                        return False
+                    # The client has it all, and would come back for more after an empty stream. "A client can be
+                    # told to stop reconnecting using the HTTP 204 No Content response code" (HTML, section 9.2.1).
+                    await response.whole(204)
+                    return True
+                except ReaderClosedError:
+                    # A newer reader has taken over meanwhile; below is what that ends in.
+                    pass
+            await self._replay(guest, reader, events, response)
+        return True
+
+    async def _replay(self, guest: Guest, reader: EventReader, events: list[Event], response: Response) -> None:
+        primed = guest.conversation.reconnects
+        await response.events(reader, events, resumable=True, primed=primed, options=self._options)
 
     async def _delete(self, guest: Guest, response: Response) -> None:
         guest.session.close(CloseReason.TERMINATED)

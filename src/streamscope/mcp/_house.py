@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final, final
 
@@ -14,7 +14,7 @@ from mcp.server import Server
 from starlette.requests import Request as HTTPRequest
 
 from .._errors import ManagerClosedError, SessionClosedError, UnknownSessionError
-from .._ids import SessionId
+from .._ids import SessionId, StreamId
 from .._manager import SessionManager
 from .._reasons import CloseReason
 from .._session import Session
@@ -106,16 +106,18 @@ class House:
             raise SessionClosedError(session.id, session.reason or CloseReason.COMPLETED)
         return guest
 
-    def _save(self, session: Session, handshake: Mapping[str, Any] | None) -> None:
+    def _save(self, session: Session) -> None:
         """Have the log keep what it takes to restore a session."""
         metadata = session.metadata
+        guest = self._guests[str(session.id)]
+        listening = list(map(str, guest.listening.known))
         self.sessions.streams.log.save_session(
             SavedSession(
                 session_id=session.id,
                 principal=metadata.principal,
                 connection_info=metadata.connection_info,
                 created_at=metadata.created_at,
-                state=json.dumps(handshake).encode(),
+                state=json.dumps({"handshake": guest.conversation.handshake, "listening": listening}).encode(),
             )
         )
 
@@ -147,7 +149,9 @@ class House:
                 # It is there still, and about to end with the server.
                 return
             try:
-                await guest.conversation.restore(json.loads(saved.state), http)
+                state = json.loads(saved.state)
+                guest.listening.remember(map(StreamId.parse, state["listening"]))
+                await guest.conversation.restore(state["handshake"], http)
             except Exception as exc:  # noqa: BLE001 - whatever today's SDK finds wrong with an older handshake
                 logger.warning("a session cannot be restored, and has to be opened anew: %s", exc)
                 guest.session.close(CloseReason.FAILED)
@@ -163,8 +167,8 @@ class House:
         return True
 
     async def _serve(self, session: Session) -> None:
-        listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners)
         save = partial(self._save, session) if self.sessions.streams.log.durable else None
+        listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners, save)
         conversation = Conversation(self.server, self.state, session, listening, save)
         slow_readers = SlowReaders(wait=self._options.slow_reader_timeout)
         self._guests[str(session.id)] = Guest(session, conversation, listening, slow_readers)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import final
 
 import trio
 
+from .._ids import StreamId
 from .._reasons import CloseReason
 from .._session import Session
 from .._stream import Stream
@@ -21,18 +23,24 @@ class ListeningStreams:
     opened none yet, a stream is opened for it, and its first GET reads it from
     the start: what was said before it came is not lost.
 
+    A client that comes back for a stream that has ended meanwhile, because it
+    came too late or the server was restarted, goes on with a new one.
+
     Args:
         session: The session.
         grace: Seconds that a stream waits for a reader.
         limit: Streams that a client may hold. One more ends the oldest, as ``superseded``.
+        changed: Called when there is one more to come back for.
     """
 
-    __slots__ = ("_grace", "_limit", "_lock", "_session", "_streams", "_unclaimed")
+    __slots__ = ("_changed", "_grace", "_known", "_limit", "_lock", "_session", "_streams", "_unclaimed")
 
-    def __init__(self, session: Session, grace: float, limit: int) -> None:
+    def __init__(self, session: Session, grace: float, limit: int, changed: Callable[[], None] | None = None) -> None:
         self._session = session
         self._grace = grace
         self._limit = limit
+        self._changed = changed
+        self._known: dict[StreamId, None] = {}
         self._streams: list[Stream] = []
         self._unclaimed: Stream | None = None
         self._lock: trio.Lock | None = None
@@ -41,6 +49,15 @@ class ListeningStreams:
     def streams(self) -> list[Stream]:
         """The streams that are open, the oldest first."""
         return [stream for stream in self._streams if stream.reason is None]
+
+    @property
+    def known(self) -> list[StreamId]:
+        """The newest streams that a client may come back for, whether or not they have ended; the oldest first."""
+        return list(self._known)
+
+    def remember(self, streams: Iterable[StreamId]) -> None:
+        """Know streams that another process has opened."""
+        self._known = {**dict.fromkeys(streams), **self._known}
 
     async def claim(self, connection_info: str | None) -> Stream:
         """Return the stream that a new GET reads. Always a checkpoint.
@@ -91,9 +108,16 @@ class ListeningStreams:
     async def _open(self, connection_info: str | None) -> Stream:
         # It does not hold the session: its readers do. Nor do handlers wait for one that is slow: what they say here is
         # for all clients.
-        return await self._session.start_stream(
+        stream = await self._session.start_stream(
             self._serve, kind="get", connection_info=connection_info, holds_session=False, idle_timeout=self._grace
         )
+        self._known[stream.id] = None
+        # A client that holds as many as it may can lose them all at once.
+        while len(self._known) > 2 * self._limit:
+            del self._known[next(iter(self._known))]
+        if self._changed is not None:
+            self._changed()
+        return stream
 
     async def _serve(self, stream: Stream) -> None:
         self._streams.append(stream)
@@ -101,3 +125,6 @@ class ListeningStreams:
             await trio.sleep_forever()
         finally:
             self._streams.remove(stream)
+            if stream.reason is CloseReason.SUPERSEDED:
+                # Its client would take turns with itself.
+                self._known.pop(stream.id, None)

@@ -382,9 +382,11 @@ class Conversation:
         state: Any,
         session: Session,
         listening: ListeningStreams,
-        save: Callable[[Mapping[str, Any] | None], None] | None,
+        save: Callable[[], None] | None,
     ) -> None:
         self.session = session
+        self.handshake: Mapping[str, Any] | None = None
+        """The parameters of ``initialize``, where they are saved."""
         self._save = save
         self._server = server
         self._state = state
@@ -437,6 +439,7 @@ class Conversation:
         # Their task has run since it was started.
         assert self._handle is not None
         assert self._on_notify is not None
+        self.handshake = params
         await self._handle(Context(http, None, None, self), "initialize", params)
         await self._on_notify(Context(http, None, None, self), "notifications/initialized", None)
 
@@ -486,7 +489,8 @@ class Conversation:
         result = await self._handle(context, request.method, request.params)
         if request.method == "initialize" and self._save is not None:
             # Before the answer: whoever knows of the session finds it again.
-            self._save(request.params)
+            self.handshake = request.params
+            self._save()
         return result
 
     async def handle_notification(self, notification: Notification, http: HTTPRequest) -> None:
