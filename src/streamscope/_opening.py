@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import ClassVar, Generic, Protocol, TypeVar
@@ -22,7 +23,7 @@ class Scoped(Protocol):
 S = TypeVar("S", bound=Scoped)
 
 
-class Opening(Generic[S]):
+class Opening(ABC, Generic[S]):
     """The first half of a context manager: waits, then admits and enters in one step.
 
     Args:
@@ -49,10 +50,10 @@ class Opening(Generic[S]):
         opened._scope.__enter__()
         return opened
 
+    @abstractmethod
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
-        raise NotImplementedError
+    ) -> bool: ...

@@ -125,14 +125,16 @@ class Stream:
         return self._sent(seq, data, last=last, coalesce=coalesce)
 
     async def wait_for_readers(self, size: int) -> None:
-        """Wait as `send` does, for what is to be sent under a shield. A checkpoint only where it has to wait.
+        """Wait as `send` does, for what is to be sent under a shield. Always a checkpoint.
 
         Args:
             size: The bytes that are to be sent.
         """
-        if self._audience is not None and self._audience.slowest(size) is not None:
-            self._registry.waited_sends += 1
-            await self._audience.wait(size)
+        if self._audience is None or self._audience.slowest(size) is None:
+            await trio.lowlevel.checkpoint()
+            return
+        self._registry.waited_sends += 1
+        await self._audience.wait(size)
 
     @trio.lowlevel.enable_ki_protection
     def send_nowait(self, data: bytes, *, last: bool = False, coalesce: bool = False) -> EventId:

@@ -298,7 +298,8 @@ async def test_sending_is_a_checkpoint_whether_it_waits_or_not(autojump_clock):
 async def test_what_is_to_be_sent_under_a_shield_waits_before(autojump_clock):
     async with staging(SlowReaders(wait=30)) as stage, stage.read():
         with takes(0):
-            await stage.stream.wait_for_readers(1)
+            with assert_checkpoints():
+                await stage.stream.wait_for_readers(1)
             await stage.send(KEPT)
         with takes(30):
             await stage.stream.wait_for_readers(1)
