@@ -22,6 +22,10 @@ class SlowReaders:
     wait: float = attrs.field(default=0.0, validator=validate_delay)
     """Seconds that `Stream.send` waits for a slow reader that does not move. `math.inf` for as long as it takes."""
 
+    return_within: float = attrs.field(default=0.0, validator=validate_delay)
+    """Seconds that `Stream.send` waits for a reader that has left, and may come back for what it has missed. It may ask
+    again for what was on its way to it, so no more than half of what is kept waits to be received."""
+
     skip: bool = False
     """Whether a reader that is overtaken goes on with the oldest event there is, as `EventReader.skipped` tells.
     Otherwise it gets `EventsExpiredError`."""

@@ -223,7 +223,7 @@ class Stream:
     def _reader_detached(self, reader: EventReader, at: float, *, lost: bool) -> None:
         """Undo ``_reader_attached()``."""
         assert self._audience is not None
-        self._audience.remove(reader)
+        self._audience.remove(reader, at)
         if self._idle is not None:
             self._idle.note(at, lost=lost)
             self._idle.release(at)

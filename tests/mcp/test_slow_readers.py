@@ -46,6 +46,7 @@ class Flood:
 
     def __init__(self) -> None:
         self.server = MCPServer("flood", log_level="WARNING")
+        self.size = SIZE
         self.said = 0
         self.enough = trio.Event()
         self.server.add_tool(self.flood)
@@ -57,7 +58,7 @@ class Flood:
         for number in count(1):
             if self.enough.is_set():
                 break
-            await ctx.report_progress(number, message="x" * SIZE)
+            await ctx.report_progress(number, message="x" * self.size)
             self.said = number
         return "flooded"
 
@@ -220,7 +221,7 @@ async def test_a_client_of_the_second_era_gets_its_answer_and_is_told_how_much_i
 
 
 async def test_a_client_that_goes_away_is_waited_for_no_longer(staging):
-    async with staging(slow_reader_timeout=math.inf) as stage:
+    async with staging(slow_reader_timeout=math.inf, reconnect_timeout=0.2) as stage:
         async with stage.peer.stream("POST", call("flood")):
             await stage.stall()
             said = stage.flood.said
@@ -310,7 +311,7 @@ def peer_streams(sessions: SessionManager) -> list[StreamId]:
 
 async def test_the_http_server_cuts_who_reads_nothing_and_the_handler_goes_on():
     flood = Flood()
-    endpoint = StreamableHTTPEndpoint(flood.server, slow_reader_timeout=math.inf)
+    endpoint = StreamableHTTPEndpoint(flood.server, slow_reader_timeout=math.inf, reconnect_timeout=0)
     limits = http.HTTPLimits(write_timeout=0.3)
     stop = trio.Event()
     async with endpoint, trio.open_nursery() as nursery:
@@ -330,6 +331,30 @@ async def test_the_http_server_cuts_who_reads_nothing_and_the_handler_goes_on():
 
 
 # Listeners
+
+
+async def test_a_client_that_is_cut_off_loses_nothing_if_it_is_quick():
+    flood = Flood()
+    # More than sockets hold, twice.
+    flood.size, kept = 50_000, 500
+    log = MemoryEventLog(max_events=kept, max_stream_bytes=2 * kept * flood.size)
+    async with (
+        serving(flood.server, log=log, slow_reader_timeout=math.inf, reconnect_timeout=math.inf) as served,
+        peering(served.url) as peer,
+    ):
+        await peer.initialize()
+        stage = Stage(flood, served, peer, log)
+        async with peer.stream("POST", call("flood")) as events:
+            await stage.stall()
+            first = [await events.message() for _ in range(3)]
+        # It goes on without a reader, but not for long.
+        await stage.stall()
+        async with peer.stream("GET", last_event_id=events.last_id) as again:
+            assert again.response.status_code == 200
+            flood.enough.set()
+            messages = await again.rest()
+    assert numbers(first + messages) == list(range(1, flood.said + 1))
+    assert messages[-1]["result"]["content"][0]["text"] == "flooded"
 
 
 async def test_nobody_waits_for_a_listener_and_it_hears_once_that_something_has_changed():

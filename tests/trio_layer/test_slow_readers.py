@@ -445,6 +445,74 @@ async def test_who_waits_under_a_shield_goes_on_when_the_stream_ends(how, autoju
         nursery.cancel_scope.cancel()
 
 
+# Coming back
+
+
+async def leave_behind(stage: Stage, after: int, received: int) -> None:
+    """Have a reader receive some events, and leave."""
+    async with stage.read(after=after) as reader:
+        for _ in range(received):
+            await reader.receive()
+
+
+async def test_the_place_of_a_reader_that_has_left_is_kept_for_a_while(autojump_clock):
+    async with staging(SlowReaders(wait=30, return_within=10)) as stage:
+        async with stage.read():
+            await stage.send(KEPT)
+        with takes(10):
+            await stage.send(1)
+        # It has not come back, and is not waited for again.
+        with takes(0):
+            await stage.send(10)
+        assert stage.statistics.waited_sends == 1
+
+
+async def test_a_reader_that_comes_back_in_time_has_lost_nothing(autojump_clock):
+    async with staging(SlowReaders(wait=30, return_within=10)) as stage, trio.open_nursery() as nursery:
+        async with stage.read():
+            await stage.send(KEPT)
+        nursery.start_soon(stage.send, 3 * KEPT)
+        await trio.sleep(9)
+        async with stage.read() as again:
+            received = [(await again.receive()).seq for _ in range(4 * KEPT)]
+        assert received == list(range(1, 4 * KEPT + 1))
+
+
+async def test_what_was_on_its_way_to_a_reader_is_there_when_it_comes_back(autojump_clock):
+    log = MemoryEventLog(max_events=200)
+    async with staging(SlowReaders(wait=30, return_within=10), log=log) as stage, trio.open_nursery() as nursery:
+        nursery.start_soon(stage.send, 1000)
+        await leave_behind(stage, 0, 150)
+        await wait_all_tasks_blocked()
+        # Half of what is kept was received, as far as the server knows.
+        assert stage.stream.log.first <= 150 < stage.stream.log.last < 300
+        async with stage.read(after=stage.stream.log.first - 1) as again:
+            rest = [(await again.receive()).seq for _ in range(stage.stream.log.first, 1001)]
+        assert rest == list(range(rest[0], 1001))
+
+
+async def test_a_reader_that_does_not_move_is_waited_for_once_also_where_it_has_lost_nothing_yet(autojump_clock):
+    log = MemoryEventLog(max_events=200)
+    async with staging(SlowReaders(wait=30, return_within=10), log=log) as stage:
+        async with stage.read() as reader:
+            with takes(0):
+                await stage.send(100)
+            assert numbers(await reader.receive_some(100)) == list(range(1, 101))
+            with takes(0):
+                await stage.send(100)
+            with takes(30):
+                await stage.send(20)
+            # It has moved, and counts again.
+            assert len(await reader.receive_some(10)) == 10
+            with takes(0):
+                await stage.send(44)
+            with takes(30):
+                await stage.send(20)
+        # Nor is it, once it has left.
+        with takes(0):
+            await stage.send(50)
+
+
 # Skipping
 
 

@@ -170,7 +170,8 @@ class House:
         save = partial(self._save, session) if self.sessions.streams.log.durable else None
         listening = ListeningStreams(session, self._options.listen_grace, self._options.max_listeners, save)
         conversation = Conversation(self.server, self.state, session, listening, save)
-        slow_readers = SlowReaders(wait=self._options.slow_reader_timeout)
+        options = self._options
+        slow_readers = SlowReaders(wait=options.slow_reader_timeout, return_within=options.reconnect_timeout)
         self._guests[str(session.id)] = Guest(session, conversation, listening, slow_readers)
         try:
             await conversation.serve()

@@ -30,6 +30,7 @@ class EndpointOptions(LimitOptions, total=False):
     initialize_timeout: float
     abandon_after: float
     slow_reader_timeout: float
+    reconnect_timeout: float
     listen_grace: float
     max_listeners: int
     max_subscriptions: int
@@ -88,6 +89,10 @@ class Options:
     """Seconds that a handler waits where it has said more on its request's stream than is kept, and the client does not
     read. After that, it goes on, and the client has lost events. In the handshake era, it is told so when it resumes;
     in 2026-07-28, it gets what is left, with a comment that says how many are missing. With 0, nobody waits."""
+
+    reconnect_timeout: float = attrs.field(default=10.0, validator=validate_delay)
+    """Seconds that a handler of the handshake era waits where its client was cut off, before what it says pushes out
+    what the client may come back for. With 0, it does not wait."""
 
     listen_grace: float = attrs.field(default=300.0, validator=validate_seconds)
     """Seconds that a GET stream waits for its client to come back. After that: ``idle``."""
