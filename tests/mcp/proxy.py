@@ -50,8 +50,10 @@ class Proxy:
         try:
             async for chunk in server:
                 buffer += chunk
-                if left is None and b"text/event-stream" in buffer and b"\r\n\r\n" in buffer:
-                    head, mark, buffer = buffer.partition(b"\r\n\r\n")
+                # What is all there has a length, and cannot be cut without the client's noticing.
+                head, mark, body = buffer.partition(b"\r\n\r\n")
+                if left is None and mark and b"text/event-stream" in head and b"chunked" in head:
+                    buffer = body
                     await client.send_all(head + mark)
                     left = self.allowance(self.cuts)
                 if left is None:

@@ -82,12 +82,29 @@ class Connection:
 
     async def response(self) -> RawResponse:
         """Read a response that announces its length."""
+        return await self._body(await self.response_head())
+
+    async def events(self) -> RawResponse:
+        """Read a whole response of events: with a length where they were all there, else in chunks."""
         head = await self.response_head()
-        length = int(head.headers["content-length"])
-        while len(self.buffer) < length:
-            assert await self.receive()
-        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        if "content-length" in head.headers:
+            return await self._body(head)
+        assert head.headers["transfer-encoding"] == "chunked"
+        body = b""
+        while length := int(await self.read_until(b"\r\n"), 16):
+            body += await self._take(length)
+            assert await self._take(2) == b"\r\n"
+        assert await self._take(2) == b"\r\n"
         return attrs.evolve(head, body=body)
+
+    async def _body(self, head: RawResponse) -> RawResponse:
+        return attrs.evolve(head, body=await self._take(int(head.headers["content-length"])))
+
+    async def _take(self, length: int) -> bytes:
+        while len(self.buffer) < length:
+            assert await self.receive(), f"the connection ended after {self.buffer!r}"
+        taken, self.buffer = self.buffer[:length], self.buffer[length:]
+        return taken
 
     async def rest(self) -> bytes:
         """Read until the server closes the connection."""

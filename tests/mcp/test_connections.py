@@ -32,11 +32,9 @@ def chunks(body):
 async def test_a_stream_of_events_on_the_wire():
     async with talking(Demo().server) as (_, peer), Connection.to(peer) as connection:
         await connection.post(call("count", {"n": 2}, 7))
-        head = await connection.response_head()
-        assert (head.status, head.headers["transfer-encoding"]) == (200, "chunked")
-        assert "content-length" not in head.headers
-        body = chunks(await connection.read_until(b"0\r\n\r\n"))
-        primed, first, second, last, nothing = body.split(b"\r\n\r\n")
+        response = await connection.events()
+        assert response.status == 200
+        primed, first, second, last, nothing = response.body.split(b"\r\n\r\n")
         assert nothing == b""
         retry, event_id, data = primed.split(b"\r\n")
         assert (retry, data) == (b"retry: 1000", b"data: ")
@@ -48,13 +46,26 @@ async def test_a_stream_of_events_on_the_wire():
             assert json.loads(data.removeprefix(b"data: "))["jsonrpc"] == "2.0"
 
 
+async def test_events_come_in_chunks_if_there_may_be_more():
+    demo = Demo()
+    async with talking(demo.server, sse_delay=0) as (_, peer), Connection.to(peer) as connection:
+        await connection.post(call("wait", {"name": "x"}))
+        head = await connection.response_head()
+        assert (head.headers["content-type"], head.headers["transfer-encoding"]) == ("text/event-stream", "chunked")
+        assert "content-length" not in head.headers
+        demo.gates["x"].set()
+        assert b'"result"' in await connection.read_until(b"\r\n0\r\n\r\n")
+        await connection.post(request("ping"))
+        whole = await connection.events()
+        assert (whole.headers["content-type"], b'"result":{}' in whole.body) == ("text/event-stream", True)
+
+
 async def test_line_ends_of_all_kinds_within_a_message():
     text = "a\rb\nc\r\nd\u2028e\u2029f\x85g\0h"
     async with talking(Demo().server) as (_, peer), Connection.to(peer) as connection:
         await connection.post(call("log", {"text": text}))
-        await connection.response_head()
         parser = Parser()
-        frames = parser.feed(chunks(await connection.read_until(b"0\r\n\r\n")))
+        frames = parser.feed((await connection.events()).body)
         assert json.loads(frames[1].data)["params"]["data"] == text
         assert not parser.unknown
 
@@ -69,8 +80,7 @@ async def test_a_connection_is_used_again_after_every_kind_of_response():
             await connection.post({})
             assert (await connection.response()).status == 400
             await connection.post(call("count", {"n": 1}))
-            assert (await connection.response_head()).status == 200
-            await connection.read_until(b"0\r\n\r\n")
+            assert (await connection.events()).status == 200
             await connection.send_head("GET", {"last-event-id": "nonsense"})
             assert (await connection.response()).status == 400
 
