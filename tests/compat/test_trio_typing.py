@@ -44,6 +44,9 @@ class WrappedNursery:
         (value,) = status.values
         return value
 
+    def start_soon(self, async_fn: Callable[..., Any], *args: object) -> None:
+        self.nursery.start_soon(async_fn, *args)
+
 
 async def test_the_package_works_beside_it() -> None:
     async with streamscope.open_session_manager() as sessions:
