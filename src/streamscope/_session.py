@@ -27,7 +27,7 @@ from ._resources import Resources
 from ._slow_readers import SlowReaders
 from ._start import start_scope_at_once
 from ._stream import OpenStream, Stream, end_reason
-from ._streams import StreamManager
+from ._streams import StreamManager, StreamOptions
 from ._util import check_seconds
 
 logger: Final = logging.getLogger("streamscope")
@@ -145,17 +145,12 @@ class Session:
         abandon_after: float = math.inf,
     ) -> OpenStream:
         """Open a stream for the length of a block; see `StreamManager.open_stream`."""
-        return self._host.streams._opening(
-            trio.lowlevel.checkpoint,
-            self._check_there,
-            self.id,
-            kind,
-            connection_info,
-            holds_session,
-            slow_readers,
-            idle_timeout,
-            abandon_after,
+        return self._opening(
+            trio.lowlevel.checkpoint, kind, connection_info, holds_session, slow_readers, idle_timeout, abandon_after
         )
+
+    def _opening(self, wait: Callable[[], Awaitable[None]], *options: *StreamOptions) -> OpenStream:
+        return self._host.streams._opening(wait, self._check_there, self.id, *options)
 
     def _check_there(self) -> None:
         # Once it has ended, its identifier may be unknown, or that of another session.
@@ -188,16 +183,8 @@ class Session:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        opening = self._host.streams._opening(
-            no_wait,
-            self._check_there,
-            self.id,
-            kind,
-            connection_info,
-            holds_session,
-            slow_readers,
-            idle_timeout,
-            abandon_after,
+        opening = self._opening(
+            no_wait, kind, connection_info, holds_session, slow_readers, idle_timeout, abandon_after
         )
         if self._record.state is not State.OPEN:
             # The nursery may be closed by now, and would say so instead.

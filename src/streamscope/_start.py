@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar, TypeVarTuple, final
+from typing import Final, Generic, TypeVarTuple, final
 
 import trio
 
 from ._errors import SessionClosedError
 from ._ids import SessionId
-from ._opening import Opening, Scoped
+from ._opening import Opening, S
 
 logger: Final = logging.getLogger("streamscope")
-S = TypeVar("S", bound=Scoped)
 Ts = TypeVarTuple("Ts")
 
 

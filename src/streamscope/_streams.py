@@ -27,8 +27,8 @@ from ._stream import OpenStream, Stream
 from ._util import check_delay, check_seconds
 from .abc import EventLog
 
-# The arguments of open_stream(), in their order.
-_Opening: TypeAlias = tuple[SessionId, str, str | None, bool, SlowReaders, float, float]
+# The keyword arguments of open_stream(), in their order.
+StreamOptions: TypeAlias = tuple[str, str | None, bool, SlowReaders, float, float]
 
 
 def _nothing() -> None:
@@ -113,16 +113,20 @@ class StreamManager:
         )
 
     def _opening(
-        self, wait: Callable[[], Awaitable[None]], guard: Callable[[], None], *options: *_Opening
+        self,
+        wait: Callable[[], Awaitable[None]],
+        guard: Callable[[], None],
+        session_id: SessionId,
+        *options: *StreamOptions,
     ) -> OpenStream:
         """Open a stream, after ``wait``, unless ``guard``, which is called on entry, raises."""
         check_seconds("idle_timeout", options[-2])
         check_delay("abandon_after", options[-1])
-        return OpenStream(wait, partial(self._enter, guard, *options), self._leave)
+        return OpenStream(wait, partial(self._enter, guard, session_id, *options), self._leave)
 
-    def _enter(self, guard: Callable[[], None], *options: *_Opening) -> Stream:
+    def _enter(self, guard: Callable[[], None], session_id: SessionId, *options: *StreamOptions) -> Stream:
         guard()
-        session_id, kind, connection_info, holds_session, slow_readers, idle_timeout, abandon_after = options
+        kind, connection_info, holds_session, slow_readers, idle_timeout, abandon_after = options
         scope = trio.CancelScope()
         record = self._admit(session_id, kind, connection_info, scope, holds_session=holds_session)
         try:
