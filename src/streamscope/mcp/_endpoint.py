@@ -68,7 +68,6 @@ class StreamableHTTPEndpoint:
         self._stack = AsyncExitStack()
         self._handlers: Handlers | None = None
         self._sessions: SessionManager | None = None
-        self._pings = Pings(self._options.ping_interval)
         self._responses = 0
         self._quiet = trio.Event()
 
@@ -108,7 +107,7 @@ class StreamableHTTPEndpoint:
             sessions = self._given_sessions
             if sessions is None:
                 sessions = await stack.enter_async_context(open_session_manager(**self._limits))
-            pings = self._pings = Pings(self._options.ping_interval)
+            pings = Pings(self._options.ping_interval)
             sessions.nursery.start_soon(pings.run)
             stack.callback(pings.stop)
             house = House(self._server, state, sessions, self._options)
@@ -116,7 +115,7 @@ class StreamableHTTPEndpoint:
             stack.push_async_callback(house.close)
             self._stack = stack.pop_all()
         self._sessions = sessions
-        self._handlers = Handlers(house, self._options)
+        self._handlers = Handlers(house, self._options, pings)
         return self
 
     @trio.lowlevel.enable_ki_protection
@@ -153,7 +152,7 @@ class StreamableHTTPEndpoint:
         elif scope["type"] == "http":
             self._responses += 1
             try:
-                await self._serve(scope, Response(receive, send, self._pings))
+                await self._serve(scope, receive, send)
             finally:
                 self._responses -= 1
                 if not self._responses:
@@ -176,8 +175,9 @@ class StreamableHTTPEndpoint:
             raise
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _serve(self, scope: Scope, response: Response) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         handlers = self._running()
+        response = Response(receive, send, handlers.pings)
         headers = Headers(scope["headers"])
         try:
             self._options.hosts.check(headers)

@@ -29,6 +29,7 @@ from . import _seam
 from ._house import Guest, House
 from ._jsonrpc import INTERNAL_ERROR, Answer, Message, Notification, Request
 from ._options import Options
+from ._pings import Pings
 from ._reply import Reply
 from ._response import WHOLE_BODY, Response, Scope
 from ._seam import Exchange
@@ -54,9 +55,11 @@ class Handlers:
     Args:
         house: Its sessions.
         options: Its options.
+        pings: What keeps its responses alive.
     """
 
-    def __init__(self, house: House, options: Options) -> None:
+    def __init__(self, house: House, options: Options, pings: Pings) -> None:
+        self.pings = pings
         self._house = house
         self._options = options
         self._subscriptions: Counter[str | None] = Counter()
