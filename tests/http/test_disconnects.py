@@ -371,23 +371,32 @@ async def test_also_when_it_was_stuck_because_the_client_did_not_read():
         await client.head()
 
 
-async def test_a_goodbye_that_is_cancelled_itself_is_sent_nevertheless():
-    size = 20 * 2**20
+def cut_short(say):
+    """Make an application of which "/large" is cancelled while it sends what it has to say."""
 
     @http_only
     async def app(scope, receive, send):
         if scope["path"] == "/large":
             await start(send)
             with trio.move_on_after(0.05) as cancelled:
-                try:
-                    await body(send, bytes(size), more=True)
-                finally:
-                    await body(send, b"goodbye")
+                await say(send)
             assert cancelled.cancelled_caught
         else:
             await hello(scope, receive, send)
 
-    async with talking(app) as client:
+    return app
+
+
+async def test_a_goodbye_that_is_cancelled_itself_is_sent_nevertheless():
+    size = 20 * 2**20
+
+    async def say(send):
+        try:
+            await body(send, bytes(size), more=True)
+        finally:
+            await body(send, b"goodbye")
+
+    async with talking(cut_short(say)) as client:
         await client.get(b"/large")
         await trio.sleep(0.1)
         await client.head()
@@ -424,17 +433,10 @@ async def test_several_tasks_may_send(over):
 async def test_a_last_part_that_was_cancelled_is_sent_nevertheless():
     size = 20 * 2**20
 
-    @http_only
-    async def app(scope, receive, send):
-        if scope["path"] == "/large":
-            await start(send)
-            with trio.move_on_after(0.05) as cancelled:
-                await body(send, bytes(size))
-            assert cancelled.cancelled_caught
-        else:
-            await hello(scope, receive, send)
+    async def say(send):
+        await body(send, bytes(size))
 
-    async with talking(app) as client:
+    async with talking(cut_short(say)) as client:
         await client.get(b"/large")
         await trio.sleep(0.1)
         assert len((await client.answer()).body) == size
