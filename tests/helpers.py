@@ -212,6 +212,9 @@ class _SlowStreamLog(ForwardingStreamLog):
         await trio.sleep(self._log.seconds)
         return batch
 
+    def read_nowait(self, after: int, limit: int) -> Batch | None:
+        return None
+
     def attach(self, wake: Callable[[], None]) -> None:
         self._log.attached += 1
         super().attach(wake)

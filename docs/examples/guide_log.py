@@ -122,6 +122,9 @@ class ListStreamLog(StreamLog):
 
     async def read(self, after: int, limit: int) -> Batch:
         await trio.lowlevel.checkpoint()
+        return self.read_nowait(after, limit)
+
+    def read_nowait(self, after: int, limit: int) -> Batch:
         data = self._events[after : after + limit]
         events = [Event(seq, one) for seq, one in enumerate(data, after + 1)]
         return Batch(events, self._finished and after + len(events) == self.last)

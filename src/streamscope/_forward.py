@@ -91,6 +91,9 @@ class ForwardingStreamLog(StreamLog):
     async def read(self, after: int, limit: int) -> Batch:
         return await self.inner.read(after, limit)
 
+    def read_nowait(self, after: int, limit: int) -> Batch | None:
+        return self.inner.read_nowait(after, limit)
+
     def attach(self, wake: Callable[[], None]) -> None:
         self.inner.attach(wake)
 

@@ -154,6 +154,9 @@ class _MemoryStreamLog(StreamLog):
 
     async def read(self, after: int, limit: int) -> Batch:
         await trio.lowlevel.checkpoint()
+        return self.read_nowait(after, limit)
+
+    def read_nowait(self, after: int, limit: int) -> Batch:
         window = self.window
         if after + 1 < window.first:
             raise EventsExpiredError(self.stream_id, after, window.first)

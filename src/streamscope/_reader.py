@@ -26,6 +26,7 @@ class ReaderHost(Protocol):
     """What is told of readers: their session."""
 
     async def _find_log(self, stream_id: StreamId) -> StreamLog: ...
+    def _open_log(self, stream_id: StreamId) -> StreamLog: ...
     def _reader_attached(self, reader: EventReader, *, supersede: bool) -> None: ...
     def _reader_moved(self, reader: EventReader) -> None: ...
     def _reader_sated(self, reader: EventReader) -> None: ...
@@ -51,7 +52,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self._finished = False
         self._task: trio.lowlevel.Task | None = None
         self._busy = False
-        self._news = True
+        self._news = after < log.last or log.finished
         self._closed = False
         self._until: int | None = None
         self._overtaken = False
@@ -129,7 +130,8 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
 
     async def _fill(self, limit: int) -> None:
         """See to it that there is at least one event in the batch, unless there is a nudge."""
-        if self._batch or self._over():
+        if self._batch or self._news or self._over():
+            # Where there is nothing, it waits.
             await trio.lowlevel.checkpoint()
             self._check()
         while not self._batch:
@@ -169,7 +171,10 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self._news = False
         news = True
         try:
-            batch = await self._log.read(self._after + len(self._batch), limit)
+            after = self._after + len(self._batch)
+            batch = self._log.read_nowait(after, limit)
+            if batch is None:
+                batch = await self._log.read(after, limit)
             # A log may return less than there is.
             news = bool(batch.events) and batch.events[-1].seq < self._log.last
         finally:
@@ -279,14 +284,8 @@ class OpenReader:
         if self._reader is not None:
             raise RuntimeError("open_reader() can be entered only once")
         log = await self._host._find_log(self._stream_id)
-        after = log.first - 1 if self._after is None else self._after
-        if after > log.last:
-            raise UnknownEventError(self._stream_id, after)
-        if after + 1 < log.first:
-            raise EventsExpiredError(self._stream_id, after, log.first)
-        reader = self._reader = EventReader(self._host, self._stream_id, log, after)
-        self._host._reader_attached(reader, supersede=self._supersede)
-        return reader
+        self._reader = _attach(self._host, self._stream_id, log, self._after, supersede=self._supersede)
+        return self._reader
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(
@@ -295,10 +294,56 @@ class OpenReader:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        reader = self._reader
-        assert reader is not None
-        over = CloseReason.COMPLETED if reader._complete() else CloseReason.DISCONNECTED
-        if reader._overtaken:
-            over = CloseReason.SLOW_READER
-        reader.close()
-        self._host._reader_detached(reader, reader.reason or over)
+        assert self._reader is not None
+        _detach(self._host, self._reader)
+
+
+@final
+class OpenReaderNowait:
+    """The context manager behind ``open_reader_nowait()``."""
+
+    __slots__ = ("_host", "_reader", "_stream_id")
+
+    def __init__(self, host: ReaderHost, stream_id: StreamId) -> None:
+        self._host = host
+        self._stream_id = stream_id
+        self._reader: EventReader | None = None
+
+    @trio.lowlevel.enable_ki_protection
+    def __enter__(self) -> EventReader:
+        if self._reader is not None:
+            raise RuntimeError("open_reader_nowait() can be entered only once")
+        log = self._host._open_log(self._stream_id)
+        self._reader = _attach(self._host, self._stream_id, log, 0, supersede=False)
+        return self._reader
+
+    @trio.lowlevel.enable_ki_protection
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._reader is not None
+        _detach(self._host, self._reader)
+
+
+def _attach(
+    host: ReaderHost, stream_id: StreamId, log: StreamLog, after: int | None, *, supersede: bool
+) -> EventReader:
+    after = log.first - 1 if after is None else after
+    if after > log.last:
+        raise UnknownEventError(stream_id, after)
+    if after + 1 < log.first:
+        raise EventsExpiredError(stream_id, after, log.first)
+    reader = EventReader(host, stream_id, log, after)
+    host._reader_attached(reader, supersede=supersede)
+    return reader
+
+
+def _detach(host: ReaderHost, reader: EventReader) -> None:
+    over = CloseReason.COMPLETED if reader._complete() else CloseReason.DISCONNECTED
+    if reader._overtaken:
+        over = CloseReason.SLOW_READER
+    reader.close()
+    host._reader_detached(reader, reader.reason or over)

@@ -73,6 +73,13 @@ class Readers:
             raise refusal
         return log
 
+    def _open_log(self, stream_id: StreamId) -> StreamLog:
+        """Return the events of one of the session's streams that are open."""
+        stream = self._streams.get_stream(stream_id)
+        if stream is None or stream.session_id != self._session.id:
+            raise UnknownStreamError(stream_id)
+        return stream.log
+
     def _reader_attached(self, reader: EventReader, *, supersede: bool) -> None:
         """Take note of a new reader."""
         others = self._attached.setdefault(reader.stream_id, [])

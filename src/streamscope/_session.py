@@ -17,22 +17,25 @@ from ._hold import Hold
 from ._idle import IdleDeadline
 from ._ids import SessionId, StreamId
 from ._metadata import SessionMetadata
-from ._opening import no_wait
-from ._reader import EventReader, OpenReader
+from ._reader import EventReader, OpenReader, OpenReaderNowait
 from ._readers import Readers
 from ._reasons import CloseReason, State
 from ._records import SessionRecord, StreamRecord
 from ._registry import Registry
 from ._resources import Resources
 from ._slow_readers import SlowReaders
-from ._start import start_scope_at_once
+from ._start import run_scope
 from ._stream import OpenStream, Stream, end_reason
-from ._streams import StreamManager, StreamOptions
+from ._streams import StreamManager
 from ._util import check_seconds
 
 logger: Final = logging.getLogger("streamscope")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+def _nobody(_: Stream) -> None:
+    """Tell nobody that a stream was entered."""
 
 
 class SessionHost(Protocol):
@@ -145,12 +148,9 @@ class Session:
         abandon_after: float = math.inf,
     ) -> OpenStream:
         """Open a stream for the length of a block; see `StreamManager.open_stream`."""
-        return self._opening(
-            trio.lowlevel.checkpoint, kind, connection_info, holds_session, slow_readers, idle_timeout, abandon_after
+        return self._host.streams._opening(
+            self._check_there, self.id, kind, connection_info, holds_session, slow_readers, idle_timeout, abandon_after
         )
-
-    def _opening(self, wait: Callable[[], Awaitable[None]], *options: *StreamOptions) -> OpenStream:
-        return self._host.streams._opening(wait, self._check_there, self.id, *options)
 
     def _check_there(self) -> None:
         # Once it has ended, its identifier may be unknown, or that of another session.
@@ -183,14 +183,58 @@ class Session:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        opening = self._opening(
-            no_wait, kind, connection_info, holds_session, slow_readers, idle_timeout, abandon_after
-        )
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            return self.start_stream_nowait(
+                async_fn,
+                *args,
+                kind=kind,
+                connection_info=connection_info,
+                holds_session=holds_session,
+                slow_readers=slow_readers,
+                idle_timeout=idle_timeout,
+                abandon_after=abandon_after,
+            )
+        finally:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+
+    @trio.lowlevel.enable_ki_protection
+    def start_stream_nowait(
+        self,
+        async_fn: Callable[[Stream, *Ts], Awaitable[object]],
+        /,
+        *args: *Ts,
+        kind: str = "stream",
+        connection_info: str | None = None,
+        holds_session: bool = True,
+        slow_readers: SlowReaders = SlowReaders(),  # noqa: B008 - a value that does not change
+        idle_timeout: float = math.inf,
+        abandon_after: float = math.inf,
+    ) -> Stream:
+        """Do what `start_stream` does, without a checkpoint.
+
+        The stream is open when this returns; its body begins soon, as with ``nursery.start_soon()``. So whoever
+        attaches a reader now (`open_reader_nowait`) has it in place before the body says anything.
+
+        Raises:
+            SessionClosedError: The session is ending.
+            StreamLimitError: The session has as many streams as it may have.
+            WrongThreadError: This is not the thread that runs Trio.
+        """
         if self._record.state is not State.OPEN:
             # The nursery may be closed by now, and would say so instead.
-            await trio.lowlevel.checkpoint()
             raise self._ended()
-        return await start_scope_at_once(self._host.nursery, self.id, opening, async_fn, *args)
+        streams = self._host.streams
+        stream, opening = streams._admitted(
+            self.id, kind, connection_info, holds_session, slow_readers, idle_timeout, abandon_after
+        )
+        try:
+            self._host.nursery.start_soon(run_scope, _nobody, self.id, opening, async_fn, *args)
+        except BaseException:
+            # Nobody will ever enter it.
+            streams._leave(stream, CloseReason.FAILED)
+            raise
+        return stream
 
     def open_reader(self, stream_id: StreamId, *, after: int | None = 0, supersede: bool = False) -> OpenReader:
         """Read a stream's events for the length of a block: ``async with session.open_reader(id) as reader``.
@@ -211,6 +255,20 @@ class Session:
             SessionClosedError: The session has ended.
         """
         return OpenReader(self._readers, stream_id, after, supersede=supersede)
+
+    def open_reader_nowait(self, stream: Stream) -> OpenReaderNowait:
+        """Read an open stream from its beginning for the length of a block, which is entered without a checkpoint.
+
+        ``with session.open_reader_nowait(stream) as reader:``. See `open_reader`.
+
+        Args:
+            stream: An open stream of this session.
+
+        Raises:
+            UnknownStreamError: This session has no such stream open.
+            EventsExpiredError: Some of its events are no longer kept.
+        """
+        return OpenReaderNowait(self._readers, stream.id)
 
     def get_readers(self, stream_id: StreamId) -> list[EventReader]:
         """Return the readers of a stream that are attached now, the oldest first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias, final
 
@@ -18,6 +18,7 @@ from ._ids import SessionId, StreamId
 from ._limits import LimitOptions, Limits
 from ._memory import MemoryEventLog
 from ._metadata import StreamMetadata
+from ._opening import no_wait
 from ._reasons import CloseReason, State
 from ._records import StreamRecord
 from ._registry import Registry
@@ -101,28 +102,24 @@ class StreamManager:
             StreamLimitError: The session has as many streams as it may have.
         """
         return self._opening(
-            trio.lowlevel.checkpoint,
-            _nothing,
-            session_id,
-            kind,
-            connection_info,
-            holds_session,
-            slow_readers,
-            idle_timeout,
-            abandon_after,
+            _nothing, session_id, kind, connection_info, holds_session, slow_readers, idle_timeout, abandon_after
         )
 
-    def _opening(
-        self,
-        wait: Callable[[], Awaitable[None]],
-        guard: Callable[[], None],
-        session_id: SessionId,
-        *options: *StreamOptions,
-    ) -> OpenStream:
-        """Open a stream, after ``wait``, unless ``guard``, which is called on entry, raises."""
+    def _opening(self, guard: Callable[[], None], session_id: SessionId, *options: *StreamOptions) -> OpenStream:
+        """Open a stream, after a checkpoint, unless ``guard``, which is called on entry, raises."""
+        self._check_options(*options)
+        return OpenStream(trio.lowlevel.checkpoint, partial(self._enter, guard, session_id, *options), self._leave)
+
+    def _admitted(self, session_id: SessionId, *options: *StreamOptions) -> tuple[Stream, OpenStream]:
+        """Admit a stream now, and return with it the way into its scope, which is owed to it."""
+        self._check_options(*options)
+        stream = self._enter(_nothing, session_id, *options)
+        return stream, OpenStream(no_wait, lambda: stream, self._leave)
+
+    @staticmethod
+    def _check_options(*options: *StreamOptions) -> None:
         check_seconds("idle_timeout", options[-2])
         check_delay("abandon_after", options[-1])
-        return OpenStream(wait, partial(self._enter, guard, session_id, *options), self._leave)
 
     def _enter(self, guard: Callable[[], None], session_id: SessionId, *options: *StreamOptions) -> Stream:
         guard()

@@ -164,6 +164,20 @@ class StreamLog(ABC):
         """
 
     @abstractmethod
+    def read_nowait(self, after: int, limit: int) -> Batch | None:
+        """Do what `read` does, where that takes no time.
+
+        It is asked first. A log that has the newest events in memory saves a reader that keeps up a turn of the
+        event loop with each of them.
+
+        Returns:
+            ``None`` where `read` has to be called, which a log may always say.
+
+        Raises:
+            EventsExpiredError: As with `read`.
+        """
+
+    @abstractmethod
     def attach(self, wake: Callable[[], None]) -> None:
         """Have ``wake`` called whenever there may be more to read. It must neither block nor raise."""
 

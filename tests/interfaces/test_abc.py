@@ -21,6 +21,7 @@ TO_IMPLEMENT = {
         "discard",
         "set_will",
         "read",
+        "read_nowait",
         "attach",
         "detach",
     },

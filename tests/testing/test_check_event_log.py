@@ -292,6 +292,34 @@ class IgnoresTheLimit(Handle):
         return await super().read(after, max(limit, 10))
 
 
+@bad(r"read_nowait\(0, 1\) returned 10 events")
+class ReturnsTooMuchWithoutWaiting(Handle):
+    def read_nowait(self, after: int, limit: int) -> Batch | None:
+        return super().read_nowait(after, max(limit, 10))
+
+
+@bad(r"read_nowait\(0, 1\) is \[b'1'\]; it should be \[b'0'\]")
+class ReturnsOthersWithoutWaiting(Handle):
+    def read_nowait(self, after: int, limit: int) -> Batch | None:
+        batch = super().read_nowait(after, limit)
+        assert batch is not None
+        return Batch([Event(event.seq, b"1") for event in batch.events], batch.finished)
+
+
+@bad(r"read_nowait\(0, 1\) returned nothing, though there is more")
+class SeesNothingWithoutWaiting(Handle):
+    def read_nowait(self, after: int, limit: int) -> Batch | None:
+        return Batch([], finished=False)
+
+
+@bad(r"finished of read_nowait\(0, 1000\) of 10 events is False; it should be True")
+class SeesNoEndWithoutWaiting(Handle):
+    def read_nowait(self, after: int, limit: int) -> Batch | None:
+        batch = super().read_nowait(after, limit)
+        assert batch is not None
+        return Batch(batch.events, finished=False)
+
+
 @bad(r"read\(1, 1\) returned nothing, though there is more")
 class ReturnsNothingNowAndThen(Handle):
     async def read(self, after: int, limit: int) -> Batch:
@@ -524,6 +552,12 @@ class DropsAll(Handle):
 class SkipsWhatWasDropped(Handle):
     async def read(self, after: int, limit: int) -> Batch:
         return await super().read(max(after, self.inner.first - 1), limit)
+
+
+@bad(r"read_nowait\(0, 1\) of a stream whose first event is 2 has Batch")
+class SkipsWhatWasDroppedWithoutWaiting(Handle):
+    def read_nowait(self, after: int, limit: int) -> Batch | None:
+        return super().read_nowait(max(after, self.inner.first - 1), limit)
 
 
 @bad(r"append\(\) of an event that is too large should raise EventTooLargeError, and raises nothing")

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import trio
-from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
+from trio.testing import MockClock, assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
 
 from streamscope import (
     CloseReason,
@@ -18,6 +18,7 @@ from streamscope import (
     Stream,
     StreamLimitError,
     StreamOpened,
+    UnknownStreamError,
     open_session_manager,
 )
 from tests.helpers import Boom, Reaction, check_nothing_left, refused, serve, unwind_slowly
@@ -318,15 +319,110 @@ class CancelAfterStep(trio.abc.Instrument):
 async def test_a_caller_may_be_cancelled_before_the_start() -> None:
     async with open_session_manager() as sessions, sessions.open_session() as session:
         with trio.CancelScope() as scope:
-            instrument = CancelAfterStep(trio.lowlevel.current_task(), scope)
-            trio.lowlevel.add_instrument(instrument)
-            try:
-                await session.start_stream(serve, 5)
-            finally:
-                trio.lowlevel.remove_instrument(instrument)
+            scope.cancel()
+            await session.start_stream(serve, 5)
         assert scope.cancelled_caught
         await wait_all_tasks_blocked()
         assert sessions.statistics().streams.opened_streams == 0
+
+
+async def test_a_caller_that_is_cancelled_after_the_start_knows_the_stream(autojump_clock: MockClock) -> None:
+    async with open_session_manager() as sessions, sessions.open_session() as session:
+        with trio.CancelScope() as scope:
+            instrument = CancelAfterStep(trio.lowlevel.current_task(), scope)
+            trio.lowlevel.add_instrument(instrument)
+            try:
+                stream = await session.start_stream(serve, 5)
+            finally:
+                trio.lowlevel.remove_instrument(instrument)
+            assert scope.cancel_called
+            assert session.streams == [stream.id]
+            await trio.sleep_forever()
+        assert scope.cancelled_caught
+        await trio.sleep(6)
+        assert stream.reason is CloseReason.COMPLETED
+
+
+# Without a checkpoint
+
+
+async def test_a_stream_is_started_without_a_checkpoint(autojump_clock: MockClock) -> None:
+    async with open_session_manager() as sessions, sessions.open_session() as session:
+        with assert_no_checkpoints():
+            stream = session.start_stream_nowait(serve, 5, kind="post", connection_info="[::1]:1", holds_session=False)
+            assert sessions.streams.is_stream_active(stream.id)
+            with session.open_reader_nowait(stream) as reader:
+                assert session.get_readers(stream.id) == [reader]
+        assert (stream.kind, stream.metadata.connection_info) == ("post", "[::1]:1")
+        await trio.sleep(6)
+        assert stream.reason is CloseReason.COMPLETED
+
+
+async def test_a_reader_may_be_there_before_the_body_begins() -> None:
+    async def talk(stream: Stream) -> None:
+        assert [reader.position.seq for reader in session.get_readers(stream.id)] == [0]
+        await stream.send(b"1")
+        await stream.send(b"2", last=True)
+
+    async with open_session_manager() as sessions, sessions.open_session() as session:
+        stream = session.start_stream_nowait(talk)
+        with session.open_reader_nowait(stream) as reader:
+            assert [event.data async for event in reader] == [b"1", b"2"]
+
+
+async def test_a_reader_is_opened_without_a_checkpoint_only_once() -> None:
+    async with open_session_manager() as sessions, sessions.open_session() as session, session.open_stream() as stream:
+        opening = session.open_reader_nowait(stream)
+        with opening, pytest.raises(RuntimeError, match="only once"), opening:
+            pass
+
+
+async def test_one_that_is_ended_before_it_begins_is_cancelled_at_its_first_checkpoint() -> None:
+    steps: list[str] = []
+
+    async def body(stream: Stream) -> None:
+        steps.append("begun")
+        await trio.lowlevel.checkpoint()
+        steps.append("not reached")
+
+    async with open_session_manager() as sessions, sessions.open_session() as session:
+        stream = session.start_stream_nowait(body)
+        stream.cancel(CloseReason.KILLED)
+        await wait_all_tasks_blocked()
+        assert steps == ["begun"]
+        assert stream.reason is CloseReason.KILLED
+        assert session.streams == []
+
+
+async def test_only_open_streams_of_the_session_can_be_read_without_a_checkpoint() -> None:
+    async with open_session_manager() as sessions, sessions.open_session() as session, sessions.open_session() as other:
+        async with other.open_stream() as foreign:
+            with pytest.raises(UnknownStreamError), session.open_reader_nowait(foreign):
+                pass
+        with pytest.raises(UnknownStreamError), other.open_reader_nowait(foreign):
+            pass
+
+
+async def test_a_start_without_a_checkpoint_is_refused() -> None:
+    async with open_session_manager(max_streams_per_session=1) as sessions, sessions.open_session() as session:
+        async with session.open_stream():
+            with pytest.raises(StreamLimitError):
+                session.start_stream_nowait(serve, 5)
+        with pytest.raises(ValueError, match="idle_timeout"):
+            session.start_stream_nowait(serve, 5, idle_timeout=math.nan)
+        session.close()
+        with pytest.raises(SessionClosedError):
+            session.start_stream_nowait(serve, 5)
+
+
+async def test_what_cannot_be_started_is_not_left_behind() -> None:
+    async with trio.open_nursery() as nursery:
+        sessions = SessionManager(nursery)
+    async with sessions.open_session() as session:
+        with pytest.raises(RuntimeError, match="Nursery is closed"):
+            session.start_stream_nowait(serve, 5)
+        assert session.streams == []
+        assert sessions.statistics().streams.closed_streams == {CloseReason.FAILED: 1}
 
 
 async def test_into_a_cancelled_nursery(autojump_clock: MockClock) -> None:

@@ -19,7 +19,7 @@ import trio
 from .._errors import EventLogFailedError, EventsExpiredError, EventTooLargeError, StreamClosedError
 from .._ids import SessionId, StreamId
 from .._retention import Retention
-from .._window import make_events
+from .._window import Event, make_events
 from ..abc import Batch, StreamLog
 from ._queue import Applicant, Operation, WriteQueue
 from ._recent import Recent
@@ -180,15 +180,22 @@ class SqliteStreamLog(StreamLog):
 
     async def read(self, after: int, limit: int) -> Batch:
         await trio.lowlevel.checkpoint()
+        batch = self.read_nowait(after, limit)
+        if batch is None:
+            found = await self._log.fetch(self.row, after, self.last)
+            self._check_kept(after)
+            self._log.recent.add_block(self.row, after, found)
+            batch = self._batch(make_events(after, found[:limit]))
+        return batch
+
+    def read_nowait(self, after: int, limit: int) -> Batch | None:
         if after >= self.last:
             return Batch([], self._over)
         self._check_kept(after)
         events = self._log.recent.after(self.row, after, limit)
-        if not events:
-            found = await self._log.fetch(self.row, after, self.last)
-            self._check_kept(after)
-            self._log.recent.add_block(self.row, after, found)
-            events = make_events(after, found[:limit])
+        return self._batch(events) if events else None
+
+    def _batch(self, events: list[Event]) -> Batch:
         return Batch(events, self._over and events[-1].seq == self.last)
 
     def _check_kept(self, after: int) -> None:

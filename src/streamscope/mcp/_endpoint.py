@@ -107,15 +107,16 @@ class StreamableHTTPEndpoint:
             sessions = self._given_sessions
             if sessions is None:
                 sessions = await stack.enter_async_context(open_session_manager(**self._limits))
-            pings = Pings(self._options.ping_interval)
-            sessions.nursery.start_soon(pings.run)
-            stack.callback(pings.stop)
+            pings, nudges = Pings(self._options.ping_interval), Pings(self._options.sse_delay)
+            for timer in (pings, nudges):
+                sessions.nursery.start_soon(timer.run)
+                stack.callback(timer.stop)
             house = House(self._server, state, sessions, self._options)
             # Handlers must not outlive what the server's lifespan gave them, whosever the session manager is.
             stack.push_async_callback(house.close)
             self._stack = stack.pop_all()
         self._sessions = sessions
-        self._handlers = Handlers(house, self._options, pings)
+        self._handlers = Handlers(house, self._options, pings, nudges)
         return self
 
     @trio.lowlevel.enable_ki_protection

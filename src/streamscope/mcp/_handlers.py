@@ -56,10 +56,12 @@ class Handlers:
         house: Its sessions.
         options: Its options.
         pings: What keeps its responses alive.
+        nudges: What ends the waiting for an answer, after ``sse_delay``.
     """
 
-    def __init__(self, house: House, options: Options, pings: Pings) -> None:
+    def __init__(self, house: House, options: Options, pings: Pings, nudges: Pings) -> None:
         self.pings = pings
+        self._nudges = nudges
         self._house = house
         self._options = options
         self._subscriptions: Counter[str | None] = Counter()
@@ -126,7 +128,7 @@ class Handlers:
         try:
             reply = Reply(
                 session=guest.session,
-                stream=await guest.start([exchange], peer(scope), math.inf),
+                stream=guest.start([exchange], peer(scope), math.inf),
                 exchanges=[exchange],
                 resumable=True,
                 primed=_seam.reconnects((exchange.request.params or {}).get("protocolVersion")),
@@ -134,7 +136,7 @@ class Handlers:
                 delay=math.inf if self._delay() else 0,
                 headers={SESSION_HEADER: str(guest.session.id)},
             )
-            await reply.send(response, self._options)
+            await reply.send(response, self._options, self._nudges)
         finally:
             if not guest.conversation.initialized:
                 guest.session.close(CloseReason.FAILED)
@@ -156,19 +158,18 @@ class Handlers:
             self._heard_of(guest)
             await response.whole(202)
             return
-        # Its stream and its reader hold the session, too; but one after the other, with a deadline each.
-        with guest.session.hold():
-            self._heard_of(guest)
-            reply = Reply(
-                session=guest.session,
-                stream=await guest.start(exchanges, peer(http.scope), self._options.abandon_after),
-                exchanges=exchanges,
-                batch=batch,
-                resumable=True,
-                primed=guest.conversation.reconnects,
-                delay=self._delay(),
-            )
-            await reply.send(response, self._options)
+        reply = Reply(
+            session=guest.session,
+            stream=guest.start(exchanges, peer(http.scope), self._options.abandon_after),
+            exchanges=exchanges,
+            batch=batch,
+            resumable=True,
+            primed=guest.conversation.reconnects,
+            delay=self._delay(),
+        )
+        # Now that its stream holds the session, there is no deadline to be moved.
+        self._heard_of(guest)
+        await reply.send(response, self._options, self._nudges)
 
     def _heard_of(self, guest: Guest) -> None:
         # From now on it is not just half open.
@@ -280,7 +281,7 @@ class Handlers:
         while True:
             session = await house.implicit(self._options.principal(scope))
             try:
-                stream = await session.start_stream(
+                stream = session.start_stream_nowait(
                     _seam.serve_single,
                     exchange,
                     house.server,
@@ -303,7 +304,7 @@ class Handlers:
             delay=delay,
         )
         try:
-            await reply.send(response, self._options)
+            await reply.send(response, self._options, self._nudges)
         finally:
             # 2026-07-28, "Cancellation": a client that closes the response cancels the request.
             stream.cancel(CloseReason.DISCONNECTED)

@@ -39,14 +39,14 @@ class Guest:
     listening: ListeningStreams
     slow_readers: SlowReaders
 
-    async def start(self, exchanges: Sequence[Exchange], connection_info: str | None, abandon_after: float) -> Stream:
+    def start(self, exchanges: Sequence[Exchange], connection_info: str | None, abandon_after: float) -> Stream:
         """Start to handle the requests of one POST, on a stream of their own.
 
         Raises:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        return await self.session.start_stream(
+        return self.session.start_stream_nowait(
             self.conversation.handle_requests,
             exchanges,
             kind="post",

@@ -26,11 +26,16 @@ class Pings:
         # The one that was quiet longest first.
         self._quiet_since: OrderedDict[EventReader, float] = OrderedDict()
         self._scope = trio.CancelScope()
+        # What wakes the task, which sleeps until then where nobody is quiet.
+        self._some: trio.Event | None = None
 
     def note(self, reader: EventReader) -> None:
         """Note that something was sent of what this reader reads, or is about to be."""
         self._quiet_since[reader] = trio.current_time()
         self._quiet_since.move_to_end(reader)
+        if self._some is not None:
+            self._some.set()
+            self._some = None
 
     def forget(self, reader: EventReader) -> None:
         """Wake it no more."""
@@ -39,11 +44,14 @@ class Pings:
     async def run(self) -> None:
         """Nudge readers, until this is stopped."""
         with self._scope:
-            while True:  # noqa: ASYNC110 - it is the time that it waits for
+            while True:
+                if not self._quiet_since:
+                    self._some = trio.Event()
+                    await self._some.wait()
                 await trio.sleep_until(self._nudge(trio.current_time()))
 
     def _nudge(self, now: float) -> float:
-        """Nudge those that it is time for; return when it is time for another one."""
+        """Nudge those that it is time for; return when it is time for another one, or may be for one that comes."""
         while self._quiet_since:
             reader, since = next(iter(self._quiet_since.items()))
             if since + self._interval > now:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import final
 
 import attrs
 import trio
 
-from .._errors import EventsExpiredError, ReaderClosedError, SessionClosedError, UnknownStreamError
+from .._errors import EventsExpiredError, ReaderClosedError
 from .._reader import EventReader
-from .._reasons import CloseReason
 from .._session import Session
 from .._stream import Stream
 from .._window import Event
 from ._options import Options
+from ._pings import Pings
 from ._response import Response
 from ._seam import Exchange, http_status
-from ._wire import goodbye
 
 
 @final
@@ -51,54 +48,65 @@ class Reply:
     delay: float
     headers: Mapping[str, str] = attrs.Factory(dict[str, str])
 
-    async def send(self, response: Response, options: Options) -> None:
-        """Send it: whole, if all answers come in time and nothing else does; else event by event."""
+    async def send(self, response: Response, options: Options, nudges: Pings) -> None:
+        """Send it: whole, if all answers come in time and nothing else does; else event by event.
+
+        It is to be called in the step in which the stream was started, so that nothing was said before.
+        """
+        with self.session.open_reader_nowait(self.stream) as reader:
+            events: list[Event] = []
+            if not await self._receive_soon(reader, events, options, nudges) and options.sse_delay < self.delay:
+                await response.unless_gone(partial(self._receive_late, reader, events, self.delay - options.sse_delay))
+            answered = reader.finished and len(events) == len(self.exchanges) and not self._unstored()
+            if answered and self.delay:
+                # Nobody can ask for these events again: they had no identifiers.
+                self.stream.log.discard()
+                await self._send_whole(response, [event.data for event in events])
+            elif reader.finished and not events:
+                await self._send_whole(response, self._unstored())
+            else:
+                await response.events(
+                    reader,
+                    events,
+                    resumable=self.resumable,
+                    primed=self.primed,
+                    options=options,
+                    headers=self.headers,
+                    rest=self._unstored,
+                )
+
+    async def _receive_soon(self, reader: EventReader, events: list[Event], options: Options, nudges: Pings) -> bool:
+        """Give a quick handler its time; the client is not watched meanwhile."""
+        if not min(self.delay, options.sse_delay):
+            # Trio draws by lot which task runs first. After two turns, the handler had one.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            return self.stream.log.finished and await self._receive(reader, events)
+        nudges.note(reader)
         try:
-            # Where more has been said already than is kept, what is left of it is read: the answer is the last of it.
-            async with self.session.open_reader(self.stream.id, after=None) as reader:
-                if any(exchange.released for exchange in self.exchanges):
-                    reader.stop()
-                events: list[Event] = []
-                # An answer that is there need not be waited for.
-                soon = math.inf if self.stream.log.finished else min(self.delay, options.sse_delay)
-                if not await self._receive(reader, events, soon) and soon < self.delay:
-                    await response.unless_gone(partial(self._receive, reader, events, self.delay - soon))
-                answered = reader.finished and len(events) == len(self.exchanges) and not self._unstored()
-                if answered and self.delay:
-                    # Nobody can ask for these events again: they had no identifiers.
-                    self.stream.log.discard()
-                    await self._send_whole(response, [event.data for event in events])
-                elif reader.finished and not events:
-                    await self._send_whole(response, self._unstored())
-                else:
-                    await response.events(
-                        reader,
-                        events,
-                        resumable=self.resumable,
-                        primed=self.primed,
-                        options=options,
-                        headers=self.headers,
-                        rest=self._unstored,
-                    )
-        except (SessionClosedError, UnknownStreamError):
-            # The session ended before its stream had a reader.
-            reason = self.session.reason or CloseReason.SHUTDOWN
-            await self._send_whole(response, [goodbye(exchange.request.id, reason) for exchange in self.exchanges])
+            return await self._receive(reader, events)
+        finally:
+            nudges.forget(reader)
 
-    async def _receive(self, reader: EventReader, events: list[Event], seconds: float) -> bool:
-        """Receive as much as decides how it is sent, and tell whether that came in time."""
-        if seconds == math.inf:
-            await self._receive_all(reader, events)
-            return True
-        with trio.move_on_after(seconds) as scope:
-            await self._receive_all(reader, events)
-        return not scope.cancelled_caught
+    async def _receive_late(self, reader: EventReader, events: list[Event], seconds: float) -> None:
+        """Give a slow one the rest of its time."""
+        with trio.move_on_after(seconds):
+            await self._receive(reader, events)
 
-    async def _receive_all(self, reader: EventReader, events: list[Event]) -> None:
-        with suppress(trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
-            events += await reader.receive_some()
-            while self.batch and not reader.finished:
-                events += await reader.receive_some()
+    async def _receive(self, reader: EventReader, events: list[Event]) -> bool:
+        """Receive as much as decides how it is sent, and tell whether that came before a nudge."""
+        try:
+            while not reader.finished:
+                received = await reader.receive_some()
+                if not received:
+                    return False
+                events += received
+                if not self.batch:
+                    break
+        except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
+            # What there is is all that there will be.
+            pass
+        return True
 
     def _unstored(self) -> list[bytes]:
         """Return what answers the requests whose answers are not in the log."""

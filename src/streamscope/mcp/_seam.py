@@ -209,9 +209,6 @@ class Exchange:
     release: Callable[[], None] | None = None
     """Closes the connections on which its stream is read, as long as it is handled, and if they show more than that."""
 
-    released: bool = False
-    """Whether the handler has had the connection closed. It may be quicker than the response begins."""
-
     unsent: bool = False
     """Whether its answer could not be stored, so that no reader of its stream will ever see it."""
 
@@ -247,7 +244,6 @@ class Exchange:
         """Close the connection on which the request's stream is read; the client comes back for the rest."""
         await trio.lowlevel.checkpoint()
         if self.release is not None:
-            self.released = True
             self.release()
 
     async def _find_reply(self, call: Callable[[], Awaitable[dict[str, Any]]]) -> bytes:

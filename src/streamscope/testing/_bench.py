@@ -137,14 +137,25 @@ async def follow(stream: StreamLog, *, after: int = 0, until: int | None = None,
 async def read(stream: StreamLog, after: int, limit: int) -> Batch:
     """Read once, and check what holds for any batch."""
     batch = await stream.read(after, limit)
-    asked = f"read({after}, {limit})"
+    _require_batch(f"read({after}, {limit})", batch, after, limit)
+    return batch
+
+
+def read_nowait(stream: StreamLog, after: int, limit: int) -> Batch | None:
+    """Do the same, if it takes no time."""
+    batch = stream.read_nowait(after, limit)
+    if batch is not None:
+        _require_batch(f"read_nowait({after}, {limit})", batch, after, limit)
+    return batch
+
+
+def _require_batch(asked: str, batch: Batch, after: int, limit: int) -> None:
     require(len(batch.events) <= limit, f"{asked} returned {len(batch.events)} events")
     numbers = [event.seq for event in batch.events]
     require_equal(f"the numbers of {asked}", numbers, list(range(after + 1, after + 1 + len(numbers))))
     for event in batch.events:
         require(type(event) is Event, f"{asked} returned {event!r}, which is no streamscope.Event")
         require(type(event.data) is bytes, f"{asked} returned {event.data!r}, which is not bytes")
-    return batch
 
 
 async def append_all(stream: StreamLog, events: Sequence[bytes]) -> None:

@@ -11,7 +11,7 @@ import trio.testing
 
 from .._errors import EventsExpiredError, StreamClosedError
 from ..abc import Batch
-from ._bench import Bell, Bench, append_all, follow, read
+from ._bench import Bell, Bench, append_all, follow, read, read_nowait
 from ._require import Refusal, require, require_equal
 
 
@@ -36,6 +36,26 @@ async def check_read_limits(bench: Bench) -> None:
             got = [event.data for event in batch.events]
             require_equal(f"read({after}, {limit})", got, events[after : after + len(got)])
             require(got or after == 10, f"read({after}, {limit}) returned nothing, though there is more")
+
+
+async def check_read_nowait(bench: Bench) -> None:
+    """What can be read without waiting is what can be read, and at least one event that is there."""
+    _, stream = bench.open()
+    events = [b"%d" % number for number in range(10)]
+    await append_all(stream, events)
+    for finished in (False, True):
+        if finished:
+            stream.finish()
+            await follow(stream)
+        for after in range(11):
+            for limit in (1, 3, 1000):
+                if (batch := read_nowait(stream, after, limit)) is not None:
+                    asked = f"read_nowait({after}, {limit})"
+                    got = [event.data for event in batch.events]
+                    require_equal(asked, got, events[after : after + len(got)])
+                    require(got or after == 10, f"{asked} returned nothing, though there is more")
+                    over = finished and after + len(got) == 10
+                    require_equal(f"finished of {asked} of 10 events", batch.finished, over)
 
 
 async def check_finish(bench: Bench) -> None:
@@ -165,6 +185,9 @@ async def check_overflow(bench: Bench, events: Sequence[bytes]) -> None:
         error = refusal.error
         told = (error.stream_id, error.after, error.first)
         require_equal("what EventsExpiredError tells", told, (stream_id, after, first))
+        with suppress(EventsExpiredError):
+            missing = stream.read_nowait(after, 1)
+            require(missing is None, f"read_nowait({after}, 1) of a stream whose first event is {first} has {missing}")
     story = await follow(stream, after=first - 1, until=last)
     require_equal("what the log keeps", story.data, list(events[first - 1 :]))
     batch = await read(stream, last, 1)
@@ -183,4 +206,5 @@ READ_CHECKS: Final[Sequence[Callable[[Bench], Awaitable[None]]]] = (
     check_wake_ups,
     check_readers,
     check_checkpoints,
+    check_read_nowait,
 )
