@@ -22,14 +22,20 @@ from .abc import StreamLog
 _BATCH: Final = 64
 
 
+class ReadStream(Protocol):
+    """What is told of a reader's progress: the stream that it reads, where that is open."""
+
+    def _reader_moved(self, reader: EventReader) -> None: ...
+    def _reader_detached(self, reader: EventReader, at: float, *, lost: bool) -> None: ...
+    def _wake_producers(self) -> None: ...
+
+
 class ReaderHost(Protocol):
     """What is told of readers: their session."""
 
     async def _find_log(self, stream_id: StreamId) -> StreamLog: ...
     def _open_log(self, stream_id: StreamId) -> StreamLog: ...
     def _reader_attached(self, reader: EventReader, *, supersede: bool) -> None: ...
-    def _reader_moved(self, reader: EventReader) -> None: ...
-    def _reader_sated(self, reader: EventReader) -> None: ...
     def _reader_skipped(self, count: int) -> None: ...
     def _reader_detached(self, reader: EventReader, reason: CloseReason) -> None: ...
 
@@ -46,6 +52,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self.stream_id = stream_id
         """The stream that is read."""
         self._host = host
+        self._stream: ReadStream | None = None
         self._log = log
         self._after = after
         self._batch: list[Event] = []
@@ -121,7 +128,8 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         events, self._batch = self._batch[:limit], self._batch[limit:]
         if events:
             self._after = events[-1].seq
-            self._host._reader_moved(self)
+            if self._stream is not None:
+                self._stream._reader_moved(self)
         return events
 
     def _complete(self) -> bool:
@@ -235,13 +243,18 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
             task, self._task = self._task, None
             trio.lowlevel.reschedule(task)
 
+    def _sated(self) -> None:
+        """Tell those who may wait for this reader that it will need less than it seemed."""
+        if self._stream is not None:
+            self._stream._wake_producers()
+
     @trio.lowlevel.enable_ki_protection
     def stop(self) -> None:
         """Have the reader receive what is there now, and then end as if the stream had ended. Idempotent."""
         if self._until is None:
             self._until = self._log.last
             self._wake()
-            self._host._reader_sated(self)
+            self._sated()
 
     @trio.lowlevel.enable_ki_protection
     def end(self, reason: CloseReason) -> None:
@@ -249,7 +262,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         if self._reason is None and not self._closed:
             self._reason = reason
             self._wake()
-            self._host._reader_sated(self)
+            self._sated()
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
@@ -258,7 +271,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
             self._closed = True
             self._log.detach(self._wake)
             self._wake()
-            self._host._reader_sated(self)
+            self._sated()
 
     async def aclose(self) -> None:
         """Stop receiving, and execute a checkpoint."""

@@ -93,18 +93,9 @@ class Readers:
         self._session._touch(at)
         if (stream := self._streams.get_stream(reader.stream_id)) is not None:
             stream._reader_attached(reader, at)
+            reader._stream = stream
         if self._session._observed():
             self._session._publish(ReaderAttached(self._session.metadata, reader.position))
-
-    def _reader_moved(self, reader: EventReader) -> None:
-        """Take note of a reader's progress."""
-        if (stream := self._streams.get_stream(reader.stream_id)) is not None:
-            stream._reader_moved(reader)
-
-    def _reader_sated(self, reader: EventReader) -> None:
-        """Take note that a reader will need less than it seemed."""
-        if (stream := self._streams.get_stream(reader.stream_id)) is not None:
-            stream._wake_producers()
 
     def _reader_skipped(self, count: int) -> None:
         """Count events that a reader did not get."""
@@ -120,7 +111,9 @@ class Readers:
         self._streams._registry.slow_readers += reason is CloseReason.SLOW_READER
         at = trio.current_time()
         self._session._release_hold(at, lost=lost and not self._attached)
-        if (stream := self._streams.get_stream(reader.stream_id)) is not None:
-            stream._reader_detached(reader, at, lost=lost)
+        if reader._stream is not None:
+            reader._stream._reader_detached(reader, at, lost=lost)
+            # Each would be kept alive by the other.
+            reader._stream = None
         if self._session._observed():
             self._session._publish(ReaderDetached(self._session.metadata, reader.position, reason))

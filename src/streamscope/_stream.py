@@ -216,15 +216,16 @@ class Stream:
 
     def _reader_moved(self, reader: EventReader) -> None:
         """Note a reader's progress."""
-        assert self._audience is not None
-        self._audience.moved(reader)
-        self.touch()
+        if self._record.state is not State.CLOSED:
+            assert self._audience is not None
+            self._audience.moved(reader)
+            self.touch()
 
     def _reader_detached(self, reader: EventReader, at: float, *, lost: bool) -> None:
         """Undo ``_reader_attached()``."""
         assert self._audience is not None
         self._audience.remove(reader, at)
-        if self._idle is not None:
+        if self._idle is not None and self._record.state is not State.CLOSED:
             self._idle.note(at, lost=lost)
             self._idle.release(at)
 

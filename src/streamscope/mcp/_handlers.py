@@ -167,14 +167,16 @@ class Handlers:
             primed=guest.conversation.reconnects,
             delay=self._delay(),
         )
-        # Now that its stream holds the session, there is no deadline to be moved.
-        self._heard_of(guest)
+        self._no_longer_half_open(guest)
         await reply.send(response, self._options, self._nudges)
 
     def _heard_of(self, guest: Guest) -> None:
-        # From now on it is not just half open.
-        guest.session.idle_timeout = self._house.sessions.limits.idle_timeout
+        """Note a sign of life, where no stream or reader is about to be one."""
+        self._no_longer_half_open(guest)
         guest.session.touch()
+
+    def _no_longer_half_open(self, guest: Guest) -> None:
+        guest.session.idle_timeout = self._house.sessions.limits.idle_timeout
 
     def _exchange(self, request: Request, http: HTTPRequest, *, alone: bool = True) -> Exchange:
         return Exchange(request, http, alone=alone, silent=self._options.json_response)

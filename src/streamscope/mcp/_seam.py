@@ -101,6 +101,10 @@ RECONNECTING_VERSION: Final = "2025-11-25"
 """The first revision whose clients come back where a server closes a stream's connection, and know an event
 without data for what primes them to (SEP-1699). To older ones it is a message that cannot be read."""
 
+_RECONNECTING: Final = frozenset(
+    version for version in HANDSHAKE_VERSIONS | MODERN_VERSIONS if is_version_at_least(version, RECONNECTING_VERSION)
+)
+
 
 def low_level(server: AnyServer) -> Server[Any]:
     """Return the low-level server that handles a server's requests."""
@@ -151,7 +155,7 @@ def route_of(version: str | None) -> Route:
 
 def reconnects(version: object) -> bool:
     """Tell whether a client of this revision comes back where a server closes a stream's connection."""
-    return isinstance(version, str) and is_version_at_least(version, RECONNECTING_VERSION)
+    return isinstance(version, str) and version in _RECONNECTING
 
 
 def check_version(version: str | None) -> None:
