@@ -45,6 +45,15 @@ async def test_a_call():
         assert body["result"]["resultType"] == "complete"
 
 
+async def test_a_call_that_was_answered_has_completed():
+    # Whoever sends the response must not be quicker with "disconnected" than the handler with its end.
+    async with serving(Demo().server) as served, peering(served.url) as peer:
+        async with served.sessions.watch() as changes:
+            for _ in range(20):
+                assert (await peer.modern(*tool("add", {"a": 1, "b": 2}))).status_code == 200
+                assert (await until(changes, StreamClosed)).reason is CloseReason.COMPLETED
+
+
 async def test_a_request_is_known_by_its_envelope_alone():
     # Its version header is missing, which is said, and not "no session".
     async with serving(Demo().server) as served, peering(served.url) as peer:

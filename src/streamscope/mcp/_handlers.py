@@ -308,8 +308,9 @@ class Handlers:
         try:
             await reply.send(response, self._options, self._nudges)
         finally:
-            # 2026-07-28, "Cancellation": a client that closes the response cancels the request.
-            stream.cancel(CloseReason.DISCONNECTED)
+            if not stream.log.finished:
+                # 2026-07-28, "Cancellation": a client that closes the response cancels the request.
+                stream.cancel(CloseReason.DISCONNECTED)
 
     # GET and DELETE
 
