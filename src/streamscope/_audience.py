@@ -43,7 +43,7 @@ class Audience:
         self._policy = policy
         self._readers: list[EventReader] = []
         # Those that have not moved for too long.
-        self._given_up: set[EventReader] = set()
+        self._given_up: frozenset[EventReader] = frozenset()
         # What the last reader that has left would have received next, and when that was.
         self._left: int | None = None
         self._left_at = 0.0
@@ -63,11 +63,12 @@ class Audience:
         self._readers.remove(reader)
         if self._policy.return_within and not self._readers and reader not in self._given_up:
             self._left, self._left_at = reader._received + 1, at
-        self._given_up.discard(reader)
+        self._given_up -= {reader}
 
     def moved(self, reader: EventReader) -> None:
         """Take note of a reader's progress."""
-        self._given_up.discard(reader)
+        if self._given_up:
+            self._given_up -= {reader}
         self.received = max(self.received, reader._received)
         self.wake()
 

@@ -7,6 +7,10 @@ no other task comes between. Exit is synchronous: discharge, then leave the
 scope. So there is no moment at which a stream is open and not registered, or
 registered and over, for any other task to see.
 
+A stream that is started is admitted by the task that starts it, and entered in
+the first step of its own task. It is registered in between. Whatever cancels its
+scope then, cancels its body at its first checkpoint.
+
 A scope that was cancelled because the session ends turns into
 `SessionClosedError` once it has caught its own cancellation. A cancellation
 from further out is not the stream's to catch, and passes.

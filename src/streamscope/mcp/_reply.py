@@ -21,7 +21,7 @@ from ._seam import Exchange, http_status
 
 
 @final
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True)
 class Reply:
     """What is to be sent for the requests of one POST.
 
