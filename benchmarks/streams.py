@@ -4,7 +4,7 @@ First, a tool that reports its progress a hundred times before it answers; 32
 connections call it, each one call at a time, and the call's cost counts with
 its messages. Then a change that many clients are told of at once: by the GET
 streams of their sessions (2025-11-25), and by ``subscriptions/listen``
-(2026-07-28). Both servers stream events, and run the same code.
+(2026-07-28). Both servers stream events, and run the same tools.
 
 The figure is the server's CPU time for one message to one client.
 """

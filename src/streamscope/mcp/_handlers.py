@@ -33,6 +33,7 @@ from ._pings import Pings
 from ._reply import Reply
 from ._response import WHOLE_BODY, Response, Scope
 from ._seam import Exchange
+from ._subscriptions import LISTEN
 from ._wire import (
     LAST_EVENT_ID,
     RETRY_AFTER,
@@ -220,10 +221,11 @@ class Handlers:
         # Errors have HTTP statuses of their own ("Per-request protocol fields", "Protocol Version Header"), for which
         # nothing must have been sent. Nor is there anything to send before: this revision cannot resume.
         delay = max(self._delay(), self._options.ping_interval)
-        if message.method == _seam.LISTEN:
+        if message.method == LISTEN:
             # The answer to this one is the stream.
             check_accepts_events(headers)
             exchange.silent = False
+            exchange.durable = self._house.sessions.streams.log.durable
             with self._subscription(message, self._options.principal(http.scope)):
                 await self._single(exchange, route, response, kind="listen", delay=delay, statuses=True)
         else:

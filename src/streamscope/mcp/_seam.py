@@ -1,4 +1,4 @@
-"""The seam to the official SDK: all that streamscope knows of its insides is in this file.
+"""The seam to the official SDK: all that streamscope knows of its insides is in this file, and in ``_subscriptions``.
 
 Theory of operation. The SDK drives a server through a *dispatcher*, whose
 ``run()`` is given two callables: one handles a request and returns its result,
@@ -9,7 +9,8 @@ handler talks back: what it sends is an event of that stream, and what belongs
 to no request is an event of the session's listening stream.
 
 The 2026-07-28 revision has no conversation: `serve_single` handles one request
-by itself, with a context that cannot ask the client anything.
+by itself, with a context that cannot ask the client anything. How a client
+listens there is in ``_subscriptions``.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ from .._util import shorten
 from . import _jsonrpc
 from ._jsonrpc import CONNECTION_CLOSED, INTERNAL_ERROR, Answer, Notification, Request, RequestId
 from ._listening import ListeningStreams
+from ._subscriptions import LISTEN, listening
 from ._wire import Headers, RefusedError, goodbye, restarted
 
 logger: Final = logging.getLogger("streamscope.mcp")
@@ -82,7 +84,6 @@ Handler: TypeAlias = Callable[
     [DispatchContext[TransportContext], str, Mapping[str, Any] | None], Awaitable[dict[str, Any]]
 ]
 Route: TypeAlias = InboundModernRoute
-LISTEN: Final = "subscriptions/listen"
 _CHANGED: Final = frozenset(
     {
         "notifications/tools/list_changed",
@@ -206,6 +207,9 @@ class Exchange:
 
     silent: bool = False
     """Whether nothing but its answer reaches the client."""
+
+    durable: bool = False
+    """Whether its events outlive the process, and so are stored later than they are sent."""
 
     cancelled: bool = False
     """Whether the client has cancelled the request."""
@@ -626,12 +630,13 @@ async def serve_single(stream: Stream, exchange: Exchange, server: Server[Any], 
     request = exchange.request
     context = Context(exchange.http, request, None if exchange.silent else stream, None)
     connection = Connection.from_envelope(route.protocol_version, route.client_info, route.client_capabilities)
+    seen = listening(server, stream, at_once=not exchange.durable) if request.method == LISTEN else server
     try:
         await exchange.answer(
             stream,
             server,
             partial(
-                serve_one, server, context, request.method, request.params, connection=connection, lifespan_state=state
+                serve_one, seen, context, request.method, request.params, connection=connection, lifespan_state=state
             ),
         )
     finally:
