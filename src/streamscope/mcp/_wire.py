@@ -67,42 +67,46 @@ def session_not_found() -> RefusedError:
 
 @final
 class Headers:
-    """The headers of a request, by lower-case name."""
+    """The headers of a request, by lower-case name.
+
+    They are there as long as the response is, so they share their bytes with the request.
+    """
 
     __slots__ = ("_values", "duplicates")
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
         # RFC 9110, section 5.5: surrounding white space is not part of the value.
-        fields = [(name.decode("latin-1").lower(), value.decode("latin-1").strip()) for name, value in raw]
+        fields = [(name if name.islower() else name.lower(), value.strip()) for name, value in raw]
         self._values = dict(fields)
         self.duplicates: frozenset[str] = frozenset()
         """Names that came more than once."""
         if len(self._values) < len(fields):
             self._join(fields)
 
-    def _join(self, fields: list[tuple[str, str]]) -> None:
-        values: dict[str, list[str]] = {}
+    def _join(self, fields: list[tuple[bytes, bytes]]) -> None:
+        values: dict[bytes, list[bytes]] = {}
         for name, value in fields:
             values.setdefault(name, []).append(value)
         # RFC 9110, section 5.3: a repeated field is one list. Joined at once: field by field, thousands take minutes.
-        self._values = {name: ", ".join(several) for name, several in values.items()}
-        self.duplicates = frozenset(name for name, several in values.items() if len(several) > 1)
+        self._values = {name: b", ".join(several) for name, several in values.items()}
+        self.duplicates = frozenset(name.decode("latin-1") for name, several in values.items() if len(several) > 1)
 
     def get(self, name: str) -> str | None:
         """Return the value of a header, or ``None``."""
-        return self._values.get(name)
+        value = self._values.get(name.encode())
+        return None if value is None else value.decode("latin-1")
 
     def as_dict(self) -> dict[str, str]:
         """Return all of them."""
-        return dict(self._values)
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._values.items()}
 
     def accepts(self, media_type: str) -> bool:
         """Tell whether ``Accept`` admits this media type (RFC 9110, section 12.5.1)."""
-        return _accepts(self._values.get("accept", ""), media_type)
+        return _accepts(self.get("accept") or "", media_type)
 
     def content_length(self) -> int | None:
         """Return the announced length of the body, or ``None``."""
-        value = self._values.get("content-length", "")
+        value = self.get("content-length") or ""
         # int() raises where there are more than 4,300 digits.
         return int(value[:4000]) if value.isascii() and value.isdigit() else None
 
