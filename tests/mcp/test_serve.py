@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import signal
 import socket
 import threading
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 import trio
+from mcp.server import MCPServer
 
 from streamscope import CloseReason, http, open_session_manager
 from streamscope.mcp import serve
@@ -65,6 +68,37 @@ async def test_connections_have_a_bound():
 async def test_hypercorn_has_bounds_of_its_own():
     with pytest.raises(ValueError, match="Hypercorn has bounds of its own"):
         await serve(Demo().server, http_server="hypercorn", http_limits=http.HTTPLimits())
+
+
+@pytest.mark.parametrize(
+    ("given", "meanwhile"), [({}, 100_000), ({"gc_threshold": 5000}, 5000), ({"gc_threshold": None}, 700)]
+)
+async def test_the_garbage_collector_starts_less_often_meanwhile(given, meanwhile):
+    others = gc.get_threshold()[1:]
+    gc.set_threshold(700)
+    stop, seen = trio.Event(), []
+
+    @asynccontextmanager
+    async def lifespan(_):
+        yield
+        # All sessions have ended by now.
+        seen.append(gc.get_threshold())
+
+    try:
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                demo = MCPServer("demo", lifespan=lifespan)
+                await nursery.start(partial(serve, demo, port=0, stop=stop, handle_signals=False, **given))
+                assert gc.get_threshold() == (meanwhile, *others)
+                stop.set()
+        assert [*seen, gc.get_threshold()] == [(meanwhile, *others), (700, *others)]
+    finally:
+        gc.set_threshold(700, *others)
+
+
+async def test_the_garbage_collector_cannot_be_switched_off():
+    with pytest.raises(ValueError, match="gc_threshold must be at least 1, or None, not 0"):
+        await serve(Demo().server, gc_threshold=0)
 
 
 async def test_sessions_of_the_application_end_with_it():

@@ -80,7 +80,7 @@ async def left(bus: Bus, count: int) -> None:
 # What it is told
 
 
-@pytest.mark.parametrize("request_id", [1, "2", "a \"quoted\" 'name' — ü"])
+@pytest.mark.parametrize("request_id", [1, "2", "a \"quoted\" 'name' — ü", "very long" * 1000])
 async def test_each_subscription_hears_by_its_own_name(request_id):
     bus = Bus()
     async with (

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
 import signal
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias, Unpack, cast
 
@@ -17,6 +17,7 @@ import trio
 
 from .. import http
 from .._manager import SessionManager
+from ._collector import collecting_after
 from ._endpoint import StreamableHTTPEndpoint
 from ._jsonrpc import INVALID_REQUEST, error
 from ._options import EndpointOptions
@@ -47,6 +48,7 @@ async def serve(
     handle_signals: bool = True,
     http_server: Literal["streamscope", "hypercorn"] = "streamscope",
     http_limits: http.HTTPLimits | None = None,
+    gc_threshold: int | None = 100_000,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[EndpointOptions],
 ) -> None:
@@ -68,6 +70,9 @@ async def serve(
             once. Only ever in the main thread.
         http_server: What speaks HTTP: `streamscope.http`, or Hypercorn's Trio worker.
         http_limits: The bounds of `streamscope.http`, less those of bodies, which the endpoint has itself.
+        gc_threshold: New objects after which Python's garbage collector starts in this process while the server runs;
+            by default it would start after 700, and with a thousand calls under way do little else. ``None``
+            leaves it alone, where a program has its own idea of it.
         task_status: For ``nursery.start(serve, ...)``: started with the endpoint's URL.
         options: Those of `StreamableHTTPEndpoint`.
 
@@ -75,12 +80,15 @@ async def serve(
         OSError: The address cannot be listened on.
         ValueError: There is no such HTTP server, or it takes no such limits, or an option is out of range.
     """
+    if gc_threshold is not None and gc_threshold < 1:
+        raise ValueError(f"gc_threshold must be at least 1, or None, not {gc_threshold!r}")
     run = _choose(http_server, http_limits)
     options.setdefault("hosts", default_hosts(host))
     if stop is None:
         stop = trio.Event()
     # Before there is a nursery, which would wrap its errors.
-    with _listen(host, port) as listener:
+    collecting = nullcontext() if gc_threshold is None else collecting_after(gc_threshold)
+    with _listen(host, port) as listener, collecting:
         async with StreamableHTTPEndpoint(server, sessions, **options) as endpoint, trio.open_nursery() as nursery:
             if handle_signals and threading.current_thread() is threading.main_thread():
                 await nursery.start(_heed_signals, stop, nursery.cancel_scope)
@@ -89,11 +97,8 @@ async def serve(
                 await stop.wait()
                 # To end thousands of streams makes so many objects that the garbage collector would look through all
                 # that is open again and again, and find nothing.
-                gc.freeze()
-                try:
+                with collecting_after(0):
                     await endpoint.close(grace)
-                finally:
-                    gc.unfreeze()
 
             await run(partial(_at, path, endpoint), listener, stopped, _Started(_url(listener, path), task_status))
             nursery.cancel_scope.cancel()

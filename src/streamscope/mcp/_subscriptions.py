@@ -40,6 +40,7 @@ from ._jsonrpc import RequestId
 
 logger: Final = logging.getLogger("streamscope.mcp")
 LISTEN: Final = "subscriptions/listen"
+_USUAL_ID: Final = 128
 
 
 def listening(server: Server[Any], stream: Stream, *, at_once: bool) -> Server[Any]:
@@ -148,7 +149,7 @@ class _Subscription:
             return
         if self._direct:
             try:
-                self._stream.send_nowait(_notification(event, self._id), coalesce=True)
+                self._stream.send_nowait(self._notification(event), coalesce=True)
             except trio.WouldBlock:
                 # The task may wait for room.
                 pass
@@ -165,10 +166,15 @@ class _Subscription:
                 event = next(iter(self._pending))
                 # Before it is sent: one that comes meanwhile may be of a later change.
                 del self._pending[event]
-                await self._stream.send(_notification(event, self._id), coalesce=True)
+                await self._stream.send(self._notification(event), coalesce=True)
             else:
                 await self._wake.wait()
                 self._wake = trio.Event()
+
+    def _notification(self, event: ServerEvent) -> bytes:
+        # It is the client's, and may be as long as a body. What is made once for all is kept for a while.
+        make = _notification if len(str(self._id)) <= _USUAL_ID else _make_notification
+        return make(event, self._id)
 
     def close(self) -> None:
         """Take no more events, and have the task end when it has sent those that are pending. Idempotent."""
@@ -176,11 +182,13 @@ class _Subscription:
         self._wake.set()
 
 
-# What is published is made once for all who listen, and once more for each identifier: those of clients are much alike.
-@lru_cache(maxsize=64)
-def _notification(event: ServerEvent, subscription_id: RequestId) -> bytes:
+def _make_notification(event: ServerEvent, subscription_id: RequestId) -> bytes:
     method, params = _parts(event)
     return _jsonrpc.notification(method, {**params, "_meta": {SUBSCRIPTION_ID_META_KEY: subscription_id}})
+
+
+# What is published is made once for all who listen, and once more for each identifier: those of clients are much alike.
+_notification = lru_cache(maxsize=64)(_make_notification)
 
 
 @lru_cache(maxsize=1)
