@@ -79,9 +79,11 @@ class Reply:
         """Give a quick handler its time; the client is not watched meanwhile."""
         if not min(self.delay, options.sse_delay):
             # Trio draws by lot which task runs first. After two turns, the handler had one.
-            await trio.lowlevel.checkpoint()
-            await trio.lowlevel.checkpoint()
-            return self.stream.log.finished and await self._receive(reader, events)
+            for _ in range(2):
+                await trio.lowlevel.checkpoint()
+                if self.stream.log.finished:
+                    return await self._receive(reader, events)
+            return False
         nudges.note(reader)
         try:
             return await self._receive(reader, events)
