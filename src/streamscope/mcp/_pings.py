@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import final
+from typing import Final, final
 
 import trio
 
 from .._reader import EventReader
+
+SHARE_AT_ONCE: Final = 1 / 32
+"""Those that it is time for within this part of the interval are woken at once."""
 
 
 @final
@@ -15,7 +18,8 @@ class Pings:
     """Wakes the responses on which nothing was sent for some time.
 
     One task does it for all of them. A deadline for each, moved with each event,
-    costs as much as all the rest of sending it.
+    costs as much as all the rest of sending it; and to wake up for each, when there
+    are many, costs more than the ping.
 
     Args:
         interval: That many seconds.
@@ -51,10 +55,14 @@ class Pings:
                 await trio.sleep_until(self._nudge(trio.current_time()))
 
     def _nudge(self, now: float) -> float:
-        """Nudge those that it is time for; return when it is time for another one, or may be for one that comes."""
+        """Nudge those that it is time for, or soon will be.
+
+        Returns:
+            When it is time for another one, or may be for one that comes.
+        """
         while self._quiet_since:
             reader, since = next(iter(self._quiet_since.items()))
-            if since + self._interval > now:
+            if since + self._interval * (1 - SHARE_AT_ONCE) > now:
                 return since + self._interval
             # One that does not wait is sending.
             self.note(reader)
