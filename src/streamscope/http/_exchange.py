@@ -128,14 +128,15 @@ class Exchange:
             if body is not None:
                 return {"type": "http.request", "body": body, "more_body": not self._body_given}
         channel = self._channel
+        if self._over or channel.ended:
+            # For whoever asks again and again.
+            await trio.lowlevel.checkpoint()
         while not self._over and not channel.ended:
             # What is sent ahead is bounded. Beyond that, nobody sees that the client goes away.
             if channel.parser.buffered >= READ_SIZE:
                 await channel.wait()
             else:
                 await channel.read()
-        # For whoever asks again and again.
-        await trio.lowlevel.checkpoint()
         return {"type": "http.disconnect"}
 
     async def _next_body(self) -> bytes | None:
