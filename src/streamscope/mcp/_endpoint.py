@@ -25,8 +25,8 @@ from . import _seam
 from ._handlers import Handlers
 from ._house import House
 from ._jsonrpc import INTERNAL_ERROR
+from ._nudges import Nudges
 from ._options import EndpointOptions, split
-from ._pings import Pings
 from ._response import ClientDisconnectedError, Receive, Response, Scope, Send
 from ._wire import RETRY_AFTER, Headers, RefusedError, check_method, session_not_found
 
@@ -107,7 +107,7 @@ class StreamableHTTPEndpoint:
             sessions = self._given_sessions
             if sessions is None:
                 sessions = await stack.enter_async_context(open_session_manager(**self._limits))
-            pings, nudges = Pings(self._options.ping_interval), Pings(self._options.sse_delay)
+            pings, nudges = Nudges(self._options.ping_interval), Nudges(self._options.sse_delay)
             for timer in (pings, nudges):
                 sessions.nursery.start_soon(timer.run)
                 stack.callback(timer.stop)

@@ -28,8 +28,8 @@ from .._window import Event
 from . import _seam
 from ._house import Guest, House
 from ._jsonrpc import INTERNAL_ERROR, Answer, Message, Notification, Request
+from ._nudges import Nudges
 from ._options import Options
-from ._pings import Pings
 from ._reply import Reply
 from ._response import WHOLE_BODY, Response, Scope
 from ._seam import Exchange
@@ -57,10 +57,10 @@ class Handlers:
         house: Its sessions.
         options: Its options.
         pings: What keeps its responses alive.
-        nudges: What ends the waiting for an answer, after ``sse_delay``.
+        nudges: What ends the wait for an answer that is to be streamed if it takes longer.
     """
 
-    def __init__(self, house: House, options: Options, pings: Pings, nudges: Pings) -> None:
+    def __init__(self, house: House, options: Options, pings: Nudges, nudges: Nudges) -> None:
         self.pings = pings
         self._nudges = nudges
         self._house = house

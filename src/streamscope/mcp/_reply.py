@@ -14,8 +14,8 @@ from .._reader import EventReader
 from .._session import Session
 from .._stream import Stream
 from .._window import Event
+from ._nudges import Nudges
 from ._options import Options
-from ._pings import Pings
 from ._response import Response
 from ._seam import Exchange, http_status
 
@@ -48,7 +48,7 @@ class Reply:
     delay: float
     headers: Mapping[str, str] = attrs.Factory(dict[str, str])
 
-    async def send(self, response: Response, options: Options, nudges: Pings) -> None:
+    async def send(self, response: Response, options: Options, nudges: Nudges) -> None:
         """Send it: whole, if all answers come in time and nothing else does; else event by event.
 
         It is to be called in the step in which the stream was started, so that nothing was said before.
@@ -75,7 +75,7 @@ class Reply:
                     rest=self._unstored,
                 )
 
-    async def _receive_soon(self, reader: EventReader, events: list[Event], options: Options, nudges: Pings) -> bool:
+    async def _receive_soon(self, reader: EventReader, events: list[Event], options: Options, nudges: Nudges) -> bool:
         """Give a quick handler its time; the client is not watched meanwhile."""
         if not min(self.delay, options.sse_delay):
             # Trio draws by lot which task runs first. After two turns, the handler had one.

@@ -12,8 +12,8 @@ from .._errors import EventsExpiredError, ReaderClosedError
 from .._reader import EventReader
 from .._window import Event
 from . import _sse
+from ._nudges import Nudges
 from ._options import Options
-from ._pings import Pings
 from ._wire import JSON, SSE, RefusedError
 
 ASGIMessage: TypeAlias = MutableMapping[str, Any]
@@ -49,7 +49,7 @@ class Response:
 
     __slots__ = ("_pings", "_receive", "_send")
 
-    def __init__(self, receive: Receive, send: Send, pings: Pings) -> None:
+    def __init__(self, receive: Receive, send: Send, pings: Nudges) -> None:
         self._receive = receive
         self._send = send
         self._pings = pings

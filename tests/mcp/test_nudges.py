@@ -6,20 +6,20 @@ import trio
 from trio.testing import MockClock
 
 from streamscope import EventReader, open_session_manager
-from streamscope.mcp._pings import Pings
+from streamscope.mcp._nudges import Nudges
 
 
 async def test_readers_are_nudged_when_they_were_quiet_for_the_interval(autojump_clock: MockClock) -> None:
-    pings = Pings(10)
+    nudges = Nudges(10)
     begin = trio.current_time()
     nudged: list[tuple[str, float]] = []
 
     async def read(name: str, reader: EventReader, count: int) -> None:
-        pings.note(reader)
+        nudges.note(reader)
         for _ in range(count):
             assert await reader.receive_some() == []
             nudged.append((name, trio.current_time() - begin))
-        pings.forget(reader)
+        nudges.forget(reader)
 
     async with (
         open_session_manager() as sessions,
@@ -29,31 +29,31 @@ async def test_readers_are_nudged_when_they_were_quiet_for_the_interval(autojump
         session.open_reader(stream.id) as second,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(pings.run)
+        nursery.start_soon(nudges.run)
         await trio.sleep(4)
         nursery.start_soon(read, "first", first, 3)
         await trio.sleep(3)
         nursery.start_soon(read, "second", second, 2)
         await trio.sleep(5)
         # Something was sent.
-        pings.note(first)
+        nudges.note(first)
         await trio.sleep(100)
-        pings.stop()
+        nudges.stop()
     assert nudged == [("second", 17), ("first", 22), ("second", 27), ("first", 32), ("first", 42)]
 
 
 async def test_those_that_will_soon_have_been_quiet_for_the_interval_are_nudged_at_once(
     autojump_clock: MockClock,
 ) -> None:
-    pings = Pings(10)
+    nudges = Nudges(10)
     begin = trio.current_time()
     nudged: list[float] = []
 
     async def read(reader: EventReader) -> None:
-        pings.note(reader)
+        nudges.note(reader)
         assert await reader.receive_some() == []
         nudged.append(trio.current_time() - begin)
-        pings.forget(reader)
+        nudges.forget(reader)
 
     async with (
         open_session_manager() as sessions,
@@ -64,16 +64,16 @@ async def test_those_that_will_soon_have_been_quiet_for_the_interval_are_nudged_
         session.open_reader(stream.id) as third,
         trio.open_nursery() as nursery,
     ):
-        nursery.start_soon(pings.run)
+        nursery.start_soon(nudges.run)
         for reader, pause in ((first, 0.25), (second, 0.25), (third, 20)):
             nursery.start_soon(read, reader)
             await trio.sleep(pause)
-        pings.stop()
+        nudges.stop()
     assert nudged == [10, 10, 10.5]
 
 
 async def test_where_the_interval_is_endless_nobody_is_nudged(autojump_clock: MockClock) -> None:
-    pings = Pings(math.inf)
+    nudges = Nudges(math.inf)
     async with (
         open_session_manager() as sessions,
         sessions.open_session() as session,
@@ -81,9 +81,9 @@ async def test_where_the_interval_is_endless_nobody_is_nudged(autojump_clock: Mo
         session.open_reader(stream.id) as reader,
         trio.open_nursery() as nursery,
     ):
-        pings.note(reader)
-        nursery.start_soon(pings.run)
+        nudges.note(reader)
+        nursery.start_soon(nudges.run)
         with trio.move_on_after(1000):
             await reader.receive_some()
             raise AssertionError("it was nudged")
-        pings.stop()
+        nudges.stop()

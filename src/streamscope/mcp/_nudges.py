@@ -1,4 +1,4 @@
-"""Keeping quiet streams alive."""
+"""Waking readers that have waited for some time: for a ping, or as no answer has come so soon."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SHARE_AT_ONCE: Final = 1 / 32
 
 
 @final
-class Pings:
-    """Wakes the responses on which nothing was sent for some time.
+class Nudges:
+    """Nudges readers that have waited for some time.
 
     One task does it for all of them. A deadline for each, moved with each event,
     costs as much as all the rest of sending it; and to wake up for each, when there
-    are many, costs more than the ping.
+    are many, costs more than a ping.
 
     Args:
         interval: That many seconds.
@@ -27,29 +27,29 @@ class Pings:
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
-        # The one that was quiet longest first.
-        self._quiet_since: OrderedDict[EventReader, float] = OrderedDict()
+        # The one that has waited longest first.
+        self._waiting_since: OrderedDict[EventReader, float] = OrderedDict()
         self._scope = trio.CancelScope()
-        # What wakes the task, which sleeps until then where nobody is quiet.
+        # What wakes the task, which sleeps until then where nobody waits.
         self._some: trio.Event | None = None
 
     def note(self, reader: EventReader) -> None:
-        """Note that something was sent of what this reader reads, or is about to be."""
-        self._quiet_since[reader] = trio.current_time()
-        self._quiet_since.move_to_end(reader)
+        """Note that a reader waits from now on, or is about to."""
+        self._waiting_since[reader] = trio.current_time()
+        self._waiting_since.move_to_end(reader)
         if self._some is not None:
             self._some.set()
             self._some = None
 
     def forget(self, reader: EventReader) -> None:
-        """Wake it no more."""
-        del self._quiet_since[reader]
+        """Nudge it no more."""
+        del self._waiting_since[reader]
 
     async def run(self) -> None:
         """Nudge readers, until this is stopped."""
         with self._scope:
             while True:
-                if not self._quiet_since:
+                if not self._waiting_since:
                     self._some = trio.Event()
                     await self._some.wait()
                 await trio.sleep_until(self._nudge(trio.current_time()))
@@ -60,8 +60,8 @@ class Pings:
         Returns:
             When it is time for another one, or may be for one that comes.
         """
-        while self._quiet_since:
-            reader, since = next(iter(self._quiet_since.items()))
+        while self._waiting_since:
+            reader, since = next(iter(self._waiting_since.items()))
             if since + self._interval * (1 - SHARE_AT_ONCE) > now:
                 return since + self._interval
             # One that does not wait is sending.
