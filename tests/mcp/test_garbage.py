@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
+from streamscope import Event, MemoryEventLog, open_session_manager
+from streamscope.mcp._nudges import Nudges
+from streamscope.mcp._options import split
+from streamscope.mcp._response import Response
 from tests.mcp.demo import Demo
 from tests.mcp.helpers import call, talking
 
@@ -55,3 +62,45 @@ async def test_a_call_leaves_none(delay):
                 response = await peer.post(call("add", {"a": 1, "b": 2}))
                 assert response.status_code == 200
     assert found == []
+
+
+async def test_what_was_sent_is_not_kept_while_the_response_is_open():
+    large = 2**20
+    options, _ = split({})
+    sent = 0
+
+    async def receive():
+        await trio.sleep_forever()
+
+    async def send(message):
+        nonlocal sent
+        await trio.lowlevel.checkpoint()
+        sent += len(message.get("body", b""))
+
+    async with (
+        open_session_manager(log=MemoryEventLog(max_events=1)) as sessions,
+        sessions.open_session() as session,
+        session.open_stream() as stream,
+        session.open_reader(stream.id) as reader,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def respond():
+            replayed = [Event(seq, bytes(large)) for seq in range(1, 4)]
+            await response.events(reader, replayed, resumable=False, primed=False, options=options)
+
+        response = Response(receive, send, Nudges(15))
+        tracemalloc.start()
+        try:
+            nursery.start_soon(respond)
+            await wait_all_tasks_blocked()
+            await stream.send(bytes(large))
+            await wait_all_tasks_blocked()
+            # The log keeps one.
+            await stream.send(b"small")
+            await wait_all_tasks_blocked()
+            assert sent > 4 * large
+            assert tracemalloc.get_traced_memory()[0] < large
+        finally:
+            tracemalloc.stop()
+        nursery.cancel_scope.cancel()

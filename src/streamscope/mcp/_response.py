@@ -110,7 +110,7 @@ class Response:
 
         Args:
             reader: Reads the events.
-            first: Events that the reader has given already.
+            first: Events that the reader has given already. The list is emptied.
             resumable: Whether events carry identifiers.
             primed: Whether an event comes first that is no message, and is for resuming only.
             options: The endpoint's options.
@@ -124,6 +124,8 @@ class Response:
             after = first[0].seq - 1 if first else reader.position.seq
             head = _sse.priming(reader.stream_id, after, options.retry)
         head += _sse.skipped(reader.skipped) + self._frames(reader, first, resumable=resumable)
+        # What was replayed may be large, and the response may last for days.
+        first.clear()
         if reader.finished:
             # It is all there, and nothing to wait for.
             await self._send({"type": "http.response.start", "status": 200, "headers": fields})
@@ -134,6 +136,7 @@ class Response:
             await self._send({"type": "http.response.start", "status": 200, "headers": fields})
             # Some servers hold the status back until there is a body.
             await self._body(head or _sse.PING)
+            del head
             try:
                 await self._send_events(reader, resumable=resumable)
             finally:
@@ -158,6 +161,8 @@ class Response:
                 return
             gap = _sse.skipped(reader.skipped - skipped)
             await self._body(gap + self._frames(reader, events, resumable=resumable) or _sse.PING)
+            # They would be kept until there are others.
+            del events
 
     async def unless_gone(self, async_fn: Callable[[], Awaitable[object]]) -> None:
         """Wait for something that is for the client, unless it goes away.
