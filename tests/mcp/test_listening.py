@@ -157,7 +157,7 @@ async def test_the_client_is_asked_for_events_only():
         assert (await peer.send("GET", accept="text/event-stream;q=0")).status_code == 406
 
 
-# Orders that a socket cannot force
+# Where messages go
 
 
 @pytest.fixture
@@ -166,39 +166,25 @@ async def listening():
         yield ListeningStreams(await sessions.start_session(), 300.0, 2)
 
 
-async def test_two_messages_at_once_open_one_stream(listening):
-    found = []
-
-    async def outlet() -> None:
-        found.append(await listening.outlet())
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(outlet)
-        nursery.start_soon(outlet)
-    assert found[0] is found[1]
-    assert await listening.claim(None) is found[0]
+async def test_two_messages_open_one_stream(listening):
+    stream = listening.outlet()
+    assert listening.outlet() is stream
+    assert listening.claim(None) is stream
 
 
 @pytest.mark.parametrize("first", ["claim", "outlet"])
-async def test_a_message_and_its_listener_at_once_meet(listening, first):
-    found = {}
-
-    async def claim() -> None:
-        found["claim"] = await listening.claim(None)
-
-    async def outlet() -> None:
-        found["outlet"] = await listening.outlet()
-
-    async with trio.open_nursery() as nursery:
-        for job in (claim, outlet) if first == "claim" else (outlet, claim):
-            nursery.start_soon(job)
-            await trio.lowlevel.checkpoint()
-    assert found["claim"] is found["outlet"]
+async def test_a_message_and_its_listener_meet(listening, first):
+    if first == "claim":
+        claimed, outlet = listening.claim(None), listening.outlet()
+    else:
+        outlet, claimed = listening.outlet(), listening.claim(None)
+    assert claimed is outlet
 
 
-async def test_many_listeners_at_once_keep_the_limit(listening):
-    async with trio.open_nursery() as nursery:
-        for _ in range(5):
-            nursery.start_soon(listening.claim, None)
+async def test_many_listeners_keep_the_limit(listening):
+    streams = [listening.claim(None) for _ in range(5)]
+    assert listening.streams == streams[-2:]
+    # Those that were ended have not begun yet.
     await wait_all_tasks_blocked()
-    assert len(listening.streams) == 2
+    assert listening.streams == streams[-2:]
+    assert [stream.reason for stream in streams[:3]] == [CloseReason.SUPERSEDED] * 3

@@ -322,7 +322,7 @@ class Handlers:
         last_event_id = headers.get(LAST_EVENT_ID)
         try:
             if last_event_id is None or not await self._resume(guest, EventId.parse(last_event_id), response):
-                stream = await guest.listening.claim(peer(scope))
+                stream = guest.listening.claim(peer(scope))
                 async with guest.session.open_reader(stream.id, after=None, supersede=True) as reader:
                     await self._replay(guest, reader, [], response)
         except EventsExpiredError as exc:

@@ -33,7 +33,7 @@ class ListeningStreams:
         changed: Called when there is one more to come back for.
     """
 
-    __slots__ = ("_changed", "_grace", "_known", "_limit", "_lock", "_session", "_streams", "_unclaimed")
+    __slots__ = ("_changed", "_grace", "_known", "_limit", "_session", "_streams", "_unclaimed")
 
     def __init__(self, session: Session, grace: float, limit: int, changed: Callable[[], None] | None = None) -> None:
         self._session = session
@@ -43,7 +43,6 @@ class ListeningStreams:
         self._known: dict[StreamId, None] = {}
         self._streams: list[Stream] = []
         self._unclaimed: Stream | None = None
-        self._lock: trio.Lock | None = None
 
     @property
     def streams(self) -> list[Stream]:
@@ -59,23 +58,22 @@ class ListeningStreams:
         """Know streams that another process has opened."""
         self._known = {**dict.fromkeys(streams), **self._known}
 
-    async def claim(self, connection_info: str | None) -> Stream:
-        """Return the stream that a new GET reads. Always a checkpoint.
+    def claim(self, connection_info: str | None) -> Stream:
+        """Return the stream that a new GET reads.
 
         Raises:
             SessionClosedError: The session is ending.
             StreamLimitError: The session has as many streams as it may have.
         """
-        async with self._opening():
-            stream, self._unclaimed = self._unclaimed, None
-            if stream is not None and stream.reason is None:
-                return stream
-            if len(self.streams) >= self._limit:
-                self.streams[0].cancel(CloseReason.SUPERSEDED)
-            return await self._open(connection_info)
+        stream, self._unclaimed = self._unclaimed, None
+        if stream is not None and stream.reason is None:
+            return stream
+        if len(self.streams) >= self._limit:
+            self.streams[0].cancel(CloseReason.SUPERSEDED)
+        return self._open(connection_info)
 
-    async def outlet(self) -> Stream:
-        """Return the stream that a message of the server goes to. A checkpoint only where it opens one.
+    def outlet(self) -> Stream:
+        """Return the stream that a message of the server goes to.
 
         Raises:
             SessionClosedError: The session is ending.
@@ -83,11 +81,7 @@ class ListeningStreams:
         """
         stream = self._newest()
         if stream is None:
-            async with self._opening():
-                # Another task may have been quicker.
-                stream = self._newest()
-                if stream is None:
-                    stream = self._unclaimed = await self._open(None)
+            stream = self._unclaimed = self._open(None)
         return stream
 
     def _newest(self) -> Stream | None:
@@ -98,19 +92,13 @@ class ListeningStreams:
                 return stream
         return streams[-1] if streams else None
 
-    def _opening(self) -> trio.Lock:
-        """Return what keeps others out: to open a stream takes time, in which another task may look for one."""
-        # Most sessions have no such stream, ever.
-        if self._lock is None:
-            self._lock = trio.Lock()
-        return self._lock
-
-    async def _open(self, connection_info: str | None) -> Stream:
+    def _open(self, connection_info: str | None) -> Stream:
         # It does not hold the session: its readers do. Nor do handlers wait for one that is slow: what they say here is
         # for all clients.
-        stream = await self._session.start_stream(
+        stream = self._session.start_stream_nowait(
             self._serve, kind="get", connection_info=connection_info, holds_session=False, idle_timeout=self._grace
         )
+        self._streams.append(stream)
         self._known[stream.id] = None
         # A client that holds as many as it may can lose them all at once.
         while len(self._known) > 2 * self._limit:
@@ -120,7 +108,6 @@ class ListeningStreams:
         return stream
 
     async def _serve(self, stream: Stream) -> None:
-        self._streams.append(stream)
         try:
             await trio.sleep_forever()
         finally:

@@ -557,7 +557,7 @@ class Conversation:
     ) -> dict[str, Any]:
         """Ask the client something that belongs to no request."""
         try:
-            stream = await self._listening.outlet()
+            stream = self._listening.outlet()
         except trio.BrokenResourceError:
             raise MCPError(CONNECTION_CLOSED, "Connection closed") from None
         except LimitError:
@@ -567,7 +567,7 @@ class Conversation:
     async def notify(self, method: str, params: Mapping[str, Any] | None, opts: CallOptions | None = None) -> None:
         """Tell the client something that belongs to no request."""
         try:
-            stream = await self._listening.outlet()
+            stream = self._listening.outlet()
             await stream.send(_jsonrpc.notification(method, params), coalesce=method in _CHANGED)
         except (trio.ClosedResourceError, trio.BrokenResourceError):
             logger.debug("dropped %s: the session has ended", method)

@@ -48,7 +48,7 @@ async def serve(
     handle_signals: bool = True,
     http_server: Literal["streamscope", "hypercorn"] = "streamscope",
     http_limits: http.HTTPLimits | None = None,
-    gc_threshold: int | None = 100_000,
+    gc_threshold: int | None = 20_000,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     **options: Unpack[EndpointOptions],
 ) -> None:
