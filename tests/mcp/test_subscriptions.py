@@ -251,7 +251,7 @@ async def test_an_event_that_a_durable_log_cannot_store_ends_it_with_an_error(tm
         (answer,) = await events.rest()
         assert answer["error"]["code"] == -32603
         assert bus.listeners == []
-    assert "the event log has failed" in caplog.text
+    assert "the event log cannot be written" in caplog.text
     caplog.clear()
 
 
