@@ -123,6 +123,8 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self._busy = True
         try:
             await self._fill(limit)
+            if self._news or len(self._batch) > 1:
+                await self._read_on(limit)
         finally:
             self._busy = False
         events, self._batch = self._batch[:limit], self._batch[limit:]
@@ -146,7 +148,8 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
             if self._over():
                 raise trio.EndOfChannel
             if not self._news:
-                await self._park()
+                self._task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
                 self._check()
                 if not self._news:
                     return
@@ -154,11 +157,6 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
                 await self._read(limit)
             except EventsExpiredError as exc:
                 self._lag(exc)
-        try:
-            await self._read_on(limit)
-        except EventsExpiredError:
-            # What it has comes first.
-            return
 
     async def _read_on(self, limit: int) -> None:
         """Read what has come meanwhile, as long as more comes."""
@@ -168,9 +166,14 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
                 # only after two turns that every other task has had one.
                 await trio.lowlevel.checkpoint()
                 await trio.lowlevel.checkpoint()
+                self._check()
             if not self._news:
                 return
-            await self._read(limit)
+            try:
+                await self._read(limit)
+            except EventsExpiredError:
+                # What it has comes first.
+                return
 
     async def _read(self, limit: int) -> None:
         """Read what the log has; of a few, some more."""
@@ -183,11 +186,11 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
             batch = self._log.read_nowait(after, limit)
             if batch is None:
                 batch = await self._log.read(after, limit)
+                self._check()
             # A log may return less than there is.
             news = bool(batch.events) and batch.events[-1].seq < self._log.last
         finally:
             self._news = self._news or news
-        self._check()
         self._batch += batch.events
         self._finished = batch.finished
 
@@ -215,11 +218,6 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
 
     def _over(self) -> bool:
         return self._finished or (self._until is not None and self._after >= self._until)
-
-    @trio.lowlevel.enable_ki_protection
-    async def _park(self) -> None:
-        self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         # The task is on its way from here on: news must not schedule it a second time.

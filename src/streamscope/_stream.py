@@ -223,7 +223,8 @@ class Stream:
         if self._record.state is not State.CLOSED:
             assert self._audience is not None
             self._audience.moved(reader)
-            self.touch()
+            # As long as it is read, it is not idle.
+            self._registry.touch(self._record, trio.current_time())
 
     def _reader_detached(self, reader: EventReader, at: float, *, lost: bool) -> None:
         """Undo ``_reader_attached()``."""

@@ -135,7 +135,7 @@ class Response:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             await self._send({"type": "http.response.start", "status": 200, "headers": fields})
             # Some servers hold the status back until there is a body.
-            await self._body(head or _sse.PING)
+            await self._part(head or _sse.PING)
             del head
             try:
                 await self._send_events(reader, resumable=resumable)
@@ -159,10 +159,13 @@ class Response:
                 events = await reader.receive_some()
             except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
                 return
-            gap = _sse.skipped(reader.skipped - skipped)
-            await self._body(gap + self._frames(reader, events, resumable=resumable) or _sse.PING)
+            body = self._frames(reader, events, resumable=resumable) or _sse.PING
+            if reader.skipped != skipped:
+                body = _sse.skipped(reader.skipped - skipped) + body
             # They would be kept until there are others.
             del events
+            await self._part(body)
+            del body
 
     async def unless_gone(self, async_fn: Callable[[], Awaitable[object]]) -> None:
         """Wait for something that is for the client, unless it goes away.
@@ -183,15 +186,15 @@ class Response:
     def _frames(reader: EventReader, events: list[Event], *, resumable: bool) -> bytes:
         if resumable:
             return _sse.frames(reader.stream_id, events)
-        return b"".join(_sse.frame(event.data) for event in events)
+        return b"".join([_sse.frame(event.data) for event in events])
 
     async def _watch(self, scope: trio.CancelScope) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         scope.cancel(reason="the client went away")
 
-    async def _body(self, body: bytes) -> None:
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+    def _part(self, body: bytes) -> Awaitable[None]:
+        return self._send({"type": "http.response.body", "body": body, "more_body": True})
 
 
 async def send_whole(send: Send, status: int, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:

@@ -23,7 +23,7 @@ def frame(data: bytes) -> bytes:
 def frames(stream_id: StreamId, events: Iterable[Event]) -> bytes:
     """Frame events of a stream, each with its identifier, so that the client can resume after it."""
     prefix = b"event: message\r\nid: " + str(stream_id).encode() + b"."
-    return b"".join(b"%b%d\r\ndata: %b\r\n\r\n" % (prefix, event.seq, event.data) for event in events)
+    return b"".join([b"%b%d\r\ndata: %b\r\n\r\n" % (prefix, event.seq, event.data) for event in events])
 
 
 def skipped(count: int) -> bytes:
