@@ -10,9 +10,11 @@ import socket
 import threading
 from contextlib import asynccontextmanager
 from functools import partial
+from urllib.parse import urlsplit
 
 import pytest
 import trio
+import trio.testing
 from mcp.server import MCPServer
 
 from streamscope import CloseReason, http, open_session_manager
@@ -151,6 +153,38 @@ async def test_a_second_signal_stops_it_at_once(caplog):
                     with pytest.raises(Exception, match=r"closed|reset"):
                         await events.rest()
     caplog.clear()
+
+
+async def test_another_server_can_take_its_place_while_it_stops():
+    demo, stops = Demo(), [trio.Event(), trio.Event()]
+    started, last_words = trio.Event(), trio.Event()
+
+    async def thorough() -> str:
+        started.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True, relative_deadline=PATIENCE):
+                await last_words.wait()
+        return "never"
+
+    demo.server.add_tool(thorough)
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            url = await start(nursery, demo, stop=stops[0], handle_signals=False)
+            async with peering(url) as peer:
+                await peer.initialize()
+                async with peer.stream("POST", call("thorough")) as events:
+                    await started.wait()
+                    stops[0].set()
+                    await trio.testing.wait_all_tasks_blocked()
+                    successor = partial(serve, Demo().server, port=urlsplit(url).port)
+                    assert await nursery.start(partial(successor, stop=stops[1], handle_signals=False)) == url
+                    async with peering(url) as newcomer:
+                        await newcomer.initialize()
+                    last_words.set()
+                    assert (await events.answer())["error"]["data"] == {"reason": "shutdown"}
+            stops[1].set()
 
 
 async def test_signals_are_left_to_the_application_where_it_says_so():

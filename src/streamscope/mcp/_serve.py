@@ -28,7 +28,7 @@ from ._wire import default_hosts
 logger: Final = logging.getLogger("streamscope.mcp")
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Run: TypeAlias = Callable[
-    [Application, socket.socket, Callable[[], Awaitable[None]], trio.TaskStatus[Any]], Awaitable[None]
+    [Application, socket.socket, trio.Event, Callable[[], Awaitable[None]], trio.TaskStatus[Any]], Awaitable[None]
 ]
 
 _BACKLOG: Final = 1000
@@ -55,7 +55,7 @@ async def serve(
     """Serve an MCP server over Streamable HTTP until it is told to stop.
 
     Stopping is clean: every request under way is answered with the reason,
-    every stream ends, and only then are the connections closed.
+    every stream ends, and each connection is closed behind its last answer.
 
     Args:
         server: An ``MCPServer``, or a low-level ``Server``, of the official SDK.
@@ -93,21 +93,21 @@ async def serve(
             if handle_signals and threading.current_thread() is threading.main_thread():
                 await nursery.start(_heed_signals, stop, nursery.cancel_scope)
 
-            async def stopped() -> None:
-                await stop.wait()
+            async def close() -> None:
                 # To end thousands of streams makes so many objects that the garbage collector would look through all
                 # that is open again and again, and find nothing.
                 with collecting_after(0):
                     await endpoint.close(grace)
 
-            await run(partial(_at, path, endpoint), listener, stopped, _Started(_url(listener, path), task_status))
+            status = _Started(_url(listener, path), task_status)
+            await run(partial(_at, path, endpoint), listener, stop, close, status)
             nursery.cancel_scope.cancel()
 
 
 def _choose(http_server: str, limits: http.HTTPLimits | None) -> Run:
     """Say what runs the endpoint."""
     if http_server == "streamscope":
-        return partial(_run_streamscope, limits or http.HTTPLimits())
+        return partial(_run_streamscope, limits=limits or http.HTTPLimits())
     if http_server == "hypercorn":
         if limits is not None:
             raise ValueError("http_limits are those of streamscope.http; Hypercorn has bounds of its own")
@@ -116,26 +116,33 @@ def _choose(http_server: str, limits: http.HTTPLimits | None) -> Run:
 
 
 async def _run_streamscope(
-    limits: http.HTTPLimits,
     app: Application,
     listener: socket.socket,
-    stopped: Callable[[], Awaitable[None]],
+    stop: trio.Event,
+    close: Callable[[], Awaitable[None]],
     status: trio.TaskStatus[Any],
+    *,
+    limits: http.HTTPLimits,
 ) -> None:
     # The endpoint bounds bodies itself, and refuses them in its own words.
     limits = attrs.evolve(limits, max_body=math.inf, body_timeout=math.inf)
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
-    stop = trio.Event()
     async with trio.open_nursery() as nursery:
+        # How long the goodbyes take is the endpoint's affair. Each connection ends behind its own.
         nursery.start_soon(
-            partial(http.serve, app, listeners, limits=limits, stop=stop, grace=_GRACE, task_status=status)
+            partial(http.serve, app, listeners, limits=limits, stop=stop, grace=math.inf, task_status=status)
         )
-        await stopped()
-        stop.set()
+        await stop.wait()
+        await close()
+        nursery.cancel_scope.deadline = trio.current_time() + _GRACE
 
 
 async def _run_hypercorn(
-    app: Application, listener: socket.socket, stopped: Callable[[], Awaitable[None]], status: trio.TaskStatus[Any]
+    app: Application,
+    listener: socket.socket,
+    stop: trio.Event,
+    close: Callable[[], Awaitable[None]],
+    status: trio.TaskStatus[Any],
 ) -> None:
     import hypercorn.config  # noqa: PLC0415 - nobody else needs it
     import hypercorn.trio  # noqa: PLC0415 - see above
@@ -146,6 +153,11 @@ async def _run_hypercorn(
     config.keep_alive_max_requests = 2**62
     config.graceful_timeout = _GRACE
     config.bind = [f"fd://{listener.detach()}"]
+
+    async def stopped() -> None:
+        await stop.wait()
+        await close()
+
     # Hypercorn's types name a module that is there only beside a WSGI stack.
     serve_asgi = cast("Callable[..., Awaitable[None]]", hypercorn.trio.serve)  # pyright: ignore[reportUnknownMemberType]
     await serve_asgi(app, config, shutdown_trigger=stopped, task_status=status, mode="asgi")
