@@ -96,6 +96,33 @@ def make(what: str, session: dict[str, str]) -> Exchange:
     }[what]
 
 
+async def test_the_answer_comes_with_the_end():
+    async with running(sse_delay=0) as (app, _, session):
+        exchange = make("count", session)
+        await exchange.run(app)
+        assert len(exchange.sent) > 2
+        assert b"counted" in exchange.sent[-1]["body"]
+        assert exchange.check() == 200
+
+
+@attrs.define
+class Sudden(Exchange):
+    """A server that delivers the disconnect within the last send, as Hypercorn does."""
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if not message.get("more_body", True):
+            self.gone.set()
+            await steps(5)
+        await super().send(message)
+
+
+async def test_the_last_send_is_not_cancelled():
+    async with running(sse_delay=0) as (app, _, session):
+        exchange = Sudden("POST", call("count", {"n": 5}), session)
+        await exchange.run(app)
+        assert exchange.check() == 200
+
+
 KINDS = ["initialize", "call", "count", "notification", "answer", "get", "delete", "modern", "listen"]
 
 

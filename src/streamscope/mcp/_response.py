@@ -23,7 +23,6 @@ Send: TypeAlias = Callable[[ASGIMessage], Awaitable[None]]
 
 WHOLE_BODY: Final = "streamscope.whole_body"
 """What a server's ASGI scope has among its extensions where nothing of the body is to be waited for."""
-_FINAL_SEND_TIMEOUT: Final = 5.0
 # The last one tells nginx not to hold events back.
 _SSE_FIELDS: Final = [
     (b"content-type", SSE.encode()),
@@ -47,12 +46,13 @@ class Response:
         pings: Says when a stream has been quiet for too long.
     """
 
-    __slots__ = ("_pings", "_receive", "_send")
+    __slots__ = ("_ending", "_pings", "_receive", "_send")
 
     def __init__(self, receive: Receive, send: Send, pings: Nudges) -> None:
         self._receive = receive
         self._send = send
         self._pings = pings
+        self._ending = False
 
     async def read_body(self, limit: int, announced: int | None, within: float) -> bytes | bytearray:
         """Read the request's body.
@@ -138,32 +138,33 @@ class Response:
             await self._part(head or _sse.PING)
             del head
             try:
-                await self._send_events(reader, resumable=resumable)
+                last = await self._send_events(reader, resumable=resumable)
             finally:
                 self._pings.forget(reader)
-            # Some servers deliver the disconnect within the last send; whoever cancels it there cancels the
-            # server's own clean-up.
-            with trio.CancelScope(shield=True, relative_deadline=_FINAL_SEND_TIMEOUT):
-                await self._end(b"", rest)
+            self._ending = True
+            await self._end(last, rest)
             nursery.cancel_scope.cancel()
 
     async def _end(self, events: bytes, rest: Callable[[], list[bytes]]) -> None:
         body = events + b"".join(map(_sse.frame, rest()))
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def _send_events(self, reader: EventReader, *, resumable: bool) -> None:
+    async def _send_events(self, reader: EventReader, *, resumable: bool) -> bytes:
+        """Send events as they come, and return the last ones, which go with the end of the response."""
         while True:
             self._pings.note(reader)
             skipped = reader.skipped
             try:
                 events = await reader.receive_some()
             except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
-                return
+                return b""
             body = self._frames(reader, events, resumable=resumable) or _sse.PING
             if reader.skipped != skipped:
                 body = _sse.skipped(reader.skipped - skipped) + body
             # They would be kept until there are others.
             del events
+            if reader.finished:
+                return body
             await self._part(body)
             del body
 
@@ -191,7 +192,9 @@ class Response:
     async def _watch(self, scope: trio.CancelScope) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        scope.cancel(reason="the client went away")
+        # Some servers deliver it within the last send. To cancel that would be to cancel the server's own clean-up.
+        if not self._ending:
+            scope.cancel(reason="the client went away")
 
     def _part(self, body: bytes) -> Awaitable[None]:
         return self._send({"type": "http.response.body", "body": body, "more_body": True})
