@@ -69,10 +69,8 @@ class Audience:
         """Take note of a reader's progress."""
         if self._given_up:
             self._given_up -= {reader}
-        if (received := reader._received) > self.received:
-            self.received = received
-        if self._waiting is not None:
-            self.wake()
+        self.received = max(self.received, reader._received)
+        self.wake()
 
     def slowest(self, size: int) -> float | None:
         """Return what the slowest reader needs next, if it would lose events if one of so many bytes were appended now.

@@ -123,8 +123,7 @@ class EventReader(trio.abc.ReceiveChannel[Event]):
         self._busy = True
         try:
             await self._fill(limit)
-            if self._news or len(self._batch) > 1:
-                await self._read_on(limit)
+            await self._read_on(limit)
         finally:
             self._busy = False
         events, self._batch = self._batch[:limit], self._batch[limit:]

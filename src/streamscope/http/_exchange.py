@@ -195,13 +195,7 @@ class Exchange:
             ValueError: The response cannot be written.
         """
         if message.get("more_body"):
-            self._parts += 1
-            if self._parts % PARTS_IN_A_ROW:
-                await trio.lowlevel.checkpoint_if_cancelled()
-            else:
-                await trio.lowlevel.checkpoint()
-            if self._channel.transport.behind:
-                await self._catch_up()
+            await self._give_way()
         if self._lost:
             raise ClientDisconnectedError("The client has gone away")
         response, kind = self._response, message["type"]
@@ -219,9 +213,15 @@ class Exchange:
         else:
             raise RuntimeError(f"This server knows no message of the type {kind!r}")
 
-    async def _catch_up(self) -> None:
-        """Send what is left from before. If this is cancelled, nothing has been taken yet of what comes behind it."""
+    async def _give_way(self) -> None:
+        """See whether the application is cancelled; and let others run, if it sends without end."""
+        self._parts += 1
+        if self._parts % PARTS_IN_A_ROW:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
         try:
+            # If this is cancelled, nothing has been taken yet of what comes behind it.
             await self._channel.transport.flush()
         except trio.BrokenResourceError as error:
             raise self._lose() from error

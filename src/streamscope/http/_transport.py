@@ -26,11 +26,6 @@ LINGER: Final = 2.0
 class Transport(Protocol):
     """What a connection needs."""
 
-    @property
-    def behind(self) -> bool:
-        """Whether there is anything to `flush`."""
-        ...
-
     async def receive(self) -> bytes:
         """Wait for some bytes; nothing means that there will be no more."""
         ...
@@ -82,11 +77,6 @@ class SocketTransport:
         self._unsent: bytes | memoryview = b""
         # Made when somebody first has to wait: few do.
         self._flushing: trio.Lock | None = None
-
-    @property
-    def behind(self) -> bool:
-        """See `Transport`."""
-        return bool(self._unsent)
 
     async def receive(self) -> bytes:
         """See `Transport`."""
@@ -200,11 +190,6 @@ class StreamTransport:
         self._broken = False
         self._sending = trio.Lock()
         self._receiving = trio.CancelScope()
-
-    @property
-    def behind(self) -> bool:
-        """See `Transport`."""
-        return self._broken or self._sending.locked()
 
     async def receive(self) -> bytes:
         """See `Transport`."""

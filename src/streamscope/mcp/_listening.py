@@ -86,13 +86,11 @@ class ListeningStreams:
 
     def _newest(self) -> Stream | None:
         """Return the newest stream that has a reader, else the newest."""
-        newest: Stream | None = None
-        for stream in reversed(self._streams):
-            if stream.reason is None:
-                if self._session.get_readers(stream.id):
-                    return stream
-                newest = newest or stream
-        return newest
+        streams = self.streams
+        for stream in reversed(streams):
+            if self._session.get_readers(stream.id):
+                return stream
+        return streams[-1] if streams else None
 
     def _open(self, connection_info: str | None) -> Stream:
         # It does not hold the session: its readers do. Nor do handlers wait for one that is slow: what they say here is

@@ -46,13 +46,12 @@ class Response:
         pings: Says when a stream has been quiet for too long.
     """
 
-    __slots__ = ("_ending", "_pings", "_receive", "_send")
+    __slots__ = ("_pings", "_receive", "_send")
 
     def __init__(self, receive: Receive, send: Send, pings: Nudges) -> None:
         self._receive = receive
         self._send = send
         self._pings = pings
-        self._ending = False
 
     async def read_body(self, limit: int, announced: int | None, within: float) -> bytes | bytearray:
         """Read the request's body.
@@ -131,6 +130,7 @@ class Response:
             await self._send({"type": "http.response.start", "status": 200, "headers": fields})
             await self._end(head, rest)
             return
+        gone, last = True, b""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             await self._send({"type": "http.response.start", "status": 200, "headers": fields})
@@ -141,9 +141,12 @@ class Response:
                 last = await self._send_events(reader, resumable=resumable)
             finally:
                 self._pings.forget(reader)
-            self._ending = True
-            await self._end(last, rest)
+            gone = False
             nursery.cancel_scope.cancel()
+        if not gone:
+            # Some servers deliver the disconnect within the last send; whoever cancels it there cancels the
+            # server's own clean-up. So nobody watches any more.
+            await self._end(last, rest)
 
     async def _end(self, events: bytes, rest: Callable[[], list[bytes]]) -> None:
         body = events + b"".join(map(_sse.frame, rest()))
@@ -158,9 +161,8 @@ class Response:
                 events = await reader.receive_some()
             except (trio.EndOfChannel, ReaderClosedError, EventsExpiredError):
                 return b""
-            body = self._frames(reader, events, resumable=resumable) or _sse.PING
-            if reader.skipped != skipped:
-                body = _sse.skipped(reader.skipped - skipped) + body
+            gap = _sse.skipped(reader.skipped - skipped)
+            body = gap + self._frames(reader, events, resumable=resumable) or _sse.PING
             # They would be kept until there are others.
             del events
             if reader.finished:
@@ -192,9 +194,7 @@ class Response:
     async def _watch(self, scope: trio.CancelScope) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        # Some servers deliver it within the last send. To cancel that would be to cancel the server's own clean-up.
-        if not self._ending:
-            scope.cancel(reason="the client went away")
+        scope.cancel(reason="the client went away")
 
     def _part(self, body: bytes) -> Awaitable[None]:
         return self._send({"type": "http.response.body", "body": body, "more_body": True})

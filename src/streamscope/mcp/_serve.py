@@ -28,7 +28,7 @@ from ._wire import default_hosts
 logger: Final = logging.getLogger("streamscope.mcp")
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Run: TypeAlias = Callable[
-    [Application, socket.socket, trio.Event, Callable[[], Awaitable[None]], trio.TaskStatus[Any]], Awaitable[None]
+    [Application, socket.socket, Callable[[], Awaitable[None]], trio.TaskStatus[Any]], Awaitable[None]
 ]
 
 _BACKLOG: Final = 1000
@@ -82,10 +82,10 @@ async def serve(
     """
     if gc_threshold is not None and gc_threshold < 1:
         raise ValueError(f"gc_threshold must be at least 1, or None, not {gc_threshold!r}")
-    run = _choose(http_server, http_limits)
-    options.setdefault("hosts", default_hosts(host))
     if stop is None:
         stop = trio.Event()
+    run = _choose(http_server, http_limits, stop)
+    options.setdefault("hosts", default_hosts(host))
     # Before there is a nursery, which would wrap its errors.
     collecting = nullcontext() if gc_threshold is None else collecting_after(gc_threshold)
     with _listen(host, port) as listener, collecting:
@@ -93,21 +93,21 @@ async def serve(
             if handle_signals and threading.current_thread() is threading.main_thread():
                 await nursery.start(_heed_signals, stop, nursery.cancel_scope)
 
-            async def close() -> None:
+            async def stopped() -> None:
+                await stop.wait()
                 # To end thousands of streams makes so many objects that the garbage collector would look through all
                 # that is open again and again, and find nothing.
                 with collecting_after(0):
                     await endpoint.close(grace)
 
-            status = _Started(_url(listener, path), task_status)
-            await run(partial(_at, path, endpoint), listener, stop, close, status)
+            await run(partial(_at, path, endpoint), listener, stopped, _Started(_url(listener, path), task_status))
             nursery.cancel_scope.cancel()
 
 
-def _choose(http_server: str, limits: http.HTTPLimits | None) -> Run:
+def _choose(http_server: str, limits: http.HTTPLimits | None, stop: trio.Event) -> Run:
     """Say what runs the endpoint."""
     if http_server == "streamscope":
-        return partial(_run_streamscope, limits=limits or http.HTTPLimits())
+        return partial(_run_streamscope, limits=limits or http.HTTPLimits(), stop=stop)
     if http_server == "hypercorn":
         if limits is not None:
             raise ValueError("http_limits are those of streamscope.http; Hypercorn has bounds of its own")
@@ -118,11 +118,11 @@ def _choose(http_server: str, limits: http.HTTPLimits | None) -> Run:
 async def _run_streamscope(
     app: Application,
     listener: socket.socket,
-    stop: trio.Event,
-    close: Callable[[], Awaitable[None]],
+    stopped: Callable[[], Awaitable[None]],
     status: trio.TaskStatus[Any],
     *,
     limits: http.HTTPLimits,
+    stop: trio.Event,
 ) -> None:
     # The endpoint bounds bodies itself, and refuses them in its own words.
     limits = attrs.evolve(limits, max_body=math.inf, body_timeout=math.inf)
@@ -132,17 +132,12 @@ async def _run_streamscope(
         nursery.start_soon(
             partial(http.serve, app, listeners, limits=limits, stop=stop, grace=math.inf, task_status=status)
         )
-        await stop.wait()
-        await close()
+        await stopped()
         nursery.cancel_scope.deadline = trio.current_time() + _GRACE
 
 
 async def _run_hypercorn(
-    app: Application,
-    listener: socket.socket,
-    stop: trio.Event,
-    close: Callable[[], Awaitable[None]],
-    status: trio.TaskStatus[Any],
+    app: Application, listener: socket.socket, stopped: Callable[[], Awaitable[None]], status: trio.TaskStatus[Any]
 ) -> None:
     import hypercorn.config  # noqa: PLC0415 - nobody else needs it
     import hypercorn.trio  # noqa: PLC0415 - see above
@@ -153,11 +148,6 @@ async def _run_hypercorn(
     config.keep_alive_max_requests = 2**62
     config.graceful_timeout = _GRACE
     config.bind = [f"fd://{listener.detach()}"]
-
-    async def stopped() -> None:
-        await stop.wait()
-        await close()
-
     # Hypercorn's types name a module that is there only beside a WSGI stack.
     serve_asgi = cast("Callable[..., Awaitable[None]]", hypercorn.trio.serve)  # pyright: ignore[reportUnknownMemberType]
     await serve_asgi(app, config, shutdown_trigger=stopped, task_status=status, mode="asgi")
